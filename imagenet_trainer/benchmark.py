@@ -6,6 +6,7 @@ takes the flags of a training, and reports what limits its speed and what to cha
 """
 
 import imagenet_trainer.system.interruptible  # noqa: F401
+from imagenet_trainer.system.files import write_json
 
 # isort: split
 import importlib
@@ -144,7 +145,7 @@ def _bottleneck(settings: config.BottleneckSettings) -> BottleneckResult:
 
 def _save(path: str, measured: figures.Figures) -> None:
     if path:
-        figures.write_json(path, measured)
+        write_json(path, measured)
         print(f"numbers: {path}")
 
 

@@ -25,6 +25,7 @@ from imagenet_trainer.graph import sym
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
 
@@ -53,7 +54,7 @@ def run(tmp_path_factory, packed):
     run.save(Checkpoint(arg, aux, Progress(1, 9), {"updates": np.array(9)}, HOW, CLASSES), 1)
     settings = {"network": "resnet8", "data_val": str(packed / "val.rec"),
                 "data_train": str(packed / "train.rec")}  # fmt: skip
-    run.write_json(run.config_path, {"settings": settings})
+    write_json(run.config_path, {"settings": settings})
     run.write_history([{"epoch": 1, "val_rank1": 0.75, "val_loss": 0.5}])
     run.close()
     return run

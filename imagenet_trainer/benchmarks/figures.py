@@ -1,13 +1,11 @@
 """What a benchmark measured: numbers by name, for programs that read `--json`."""
 
-import json
 import os
 import re
 import statistics
 from typing import Dict, Sequence
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import atomic_write
 
 Figures = Dict[str, float]
 
@@ -27,10 +25,3 @@ def check_json(path: str) -> None:
     folder = os.path.dirname(path) or "."
     if path and (os.path.isdir(path) or not os.access(folder, os.W_OK)):
         raise InputError(f"--json {path}: cannot be written; give a file in an existing folder")
-
-
-def write_json(path: str, figures: Figures) -> None:
-    """Write the figures, in the order in which they were measured."""
-    with atomic_write(path, "w") as file:
-        json.dump(figures, file, indent=1)
-        file.write("\n")

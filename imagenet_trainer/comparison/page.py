@@ -6,7 +6,7 @@ from typing import Collection, Dict, Iterator, Mapping, NamedTuple, Sequence, Tu
 
 from imagenet_trainer.comparison import figures, tables
 from imagenet_trainer.comparison.analysis import SIGNIFICANCE, Result, recommendations
-from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.system.files import make_folder, write_file
 from imagenet_trainer.viz.html import Tile, percent, render
 
 FILES = ("compare.html", "compare.md", "compare.csv", "epochs.csv", "classes.csv")
@@ -57,11 +57,9 @@ def write(comparison: Comparison, folder: str) -> Path:
         content["epochs.csv"] = tables.epochs_csv(comparison.results)
         content["classes.csv"] = tables.classes_csv(comparison.results)
     for name, data in plots.items():
-        with atomic_write(into / f"{name}.svg") as file:
-            file.write(data)
+        write_file(into / f"{name}.svg", data)
     for name, text in content.items():
-        with atomic_write(into / name, "w") as file:
-            file.write(text)
+        write_file(into / name, text)
     return into / "compare.html"
 
 

@@ -10,6 +10,7 @@ from imagenet_trainer.metrics.evaluation import class_table
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.predictions import load_predictions
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.system.shape import NUMBER
 
 
@@ -49,7 +50,7 @@ def read_stored(run: Run) -> Dict[str, Any]:
 
 def store(run: Run, **parts: Mapping[str, Any]) -> None:
     """Replace these parts of compare.json."""
-    run.write_json(run.measured_path, {**read_stored(run), **parts})
+    write_json(run.measured_path, {**read_stored(run), **parts})
 
 
 def read_results(candidate: Candidate) -> Measurement:

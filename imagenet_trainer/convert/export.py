@@ -1,6 +1,5 @@
 """Exports a trained network: MXNet pair, ONNX, 8-bit integers, PyTorch, and a card."""
 
-import json
 import os
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from imagenet_trainer.eval.network import own_parameters, read_network
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import trained_run
 from imagenet_trainer.system.block_cache import use_cache
-from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.system.files import make_folder, write_json
 
 
 def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
@@ -65,9 +64,7 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     if "torch" in settings.to:
         path, card["torch"] = torch_forms.to_torch(settings, run, checkpoint, symbol, prefix, epoch)
         card["files"].update(hashes_of(path))
-    with atomic_write(f"{prefix}-{epoch:04d}.json", "w") as file:
-        json.dump(card, file, indent=1)
-        file.write("\n")
+    write_json(f"{prefix}-{epoch:04d}.json", card)
     print(f"{prefix}-{epoch:04d}.json: the card: classes, preprocessing, scores")
     return card
 

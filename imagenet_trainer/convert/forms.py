@@ -23,7 +23,7 @@ from imagenet_trainer.metrics.counts import Scores, has_rank5, score, score_vect
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import atomic_write, sha256
+from imagenet_trainer.system.files import sha256, write_file
 from imagenet_trainer.system.wheels import how_to_install_mxnet
 
 LARGEST_DIFFERENCE = 1e-4  # of a class's probability between engine and onnxruntime
@@ -34,10 +34,8 @@ def write_pair(model: Model, prefix: str, epoch: int) -> Dict[str, str]:
     symbol, arg, aux = model
     names = f"{prefix}-symbol.json", f"{prefix}-{epoch:04d}.params"
     data = params.dumps(params.join(arg, aux))
-    with atomic_write(names[0], "w") as file:
-        file.write(symbol.tojson())
-    with atomic_write(names[1]) as file:
-        file.write(data)
+    write_file(names[0], symbol.tojson())
+    write_file(names[1], data)
     print(f"{names[0]}, {os.path.basename(names[1])}: {len(data) / 1e6:.1f} MB")
     return hashes_of(*names)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from imagenet_trainer.convert.onnx_graph import PLANES, PROBABILITIES
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.files import AnyPath, atomic_write
+from imagenet_trainer.system.files import AnyPath, write_file
 from imagenet_trainer.system.wheels import pip_install
 
 IMAGES = "pictures"
@@ -69,8 +69,7 @@ def write(model: Any, path: AnyPath, about: Dict[str, Any]) -> None:
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     onnx.checker.check_model(model)
-    with atomic_write(path) as file:
-        file.write(model.SerializeToString())
+    write_file(path, model.SerializeToString())
 
 
 def predict(model: Any, batches: Sequence[np.ndarray]) -> List[np.ndarray]:

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.files import AnyPath, atomic_write, read_bytes
+from imagenet_trainer.system.files import AnyPath, read_bytes, write_file
 
 _TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4", "BF16": "<u2"}
 
@@ -54,5 +54,4 @@ def _array(part: Mapping[str, Any], where: str) -> np.ndarray:
 def write(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     """Write a whole file or none."""
     data = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, dict(metadata))
-    with atomic_write(path) as file:
-        file.write(data)
+    write_file(path, data)

@@ -24,7 +24,7 @@ from imagenet_trainer.graph import Symbol
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import write_file
 from imagenet_trainer.system.wheels import pip_install
 
 LARGEST_DIFFERENCE = 1e-5  # of an output, relative to the largest
@@ -169,8 +169,7 @@ def _write_program(
             f"{path}: its probabilities differ from the engine's by {difference:.2g}, more than "
             f"{LARGEST_DIFFERENCE:g}; it was not written"
         )
-    with atomic_write(path) as file:
-        file.write(data)
+    write_file(path, data)
     print(
         f"{path}: program of torch.export, {len(data) / 1e6:.1f} MB; on {len(planes)} images its "
         f"probabilities differ from the engine's by at most {difference:.1e}"

@@ -15,7 +15,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from imagenet_trainer.engines.choice import TITLES, version_of
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.system.files import make_folder, write_file
 
 WORTH = 1.05  # ratio of speeds; a smaller one is noise
 _ENGINES = ("mxnet", "torch")
@@ -58,8 +58,7 @@ def keep(network: str, image_shape: Tuple[int, ...], speeds: Mapping[Kind, float
     }
     try:
         make_folder(path.parent)
-        with atomic_write(path, "w") as file:
-            json.dump(stored, file, indent=1, sort_keys=True)
+        write_file(path, json.dumps(stored, indent=1, sort_keys=True))
     except InputError as error:
         return f"not kept: {error}"
     return f"kept for --engine auto in {path}; remove the file to undo this"

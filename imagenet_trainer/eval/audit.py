@@ -8,7 +8,7 @@ import glob
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ from imagenet_trainer.eval.network import check_softmax
 from imagenet_trainer.metrics.label_issues import LabelIssues, check_library, label_issues
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.run import Run, parts_in
-from imagenet_trainer.system.files import atomic_write, make_folder
-from imagenet_trainer.text import CsvWriter
+from imagenet_trainer.system.files import atomic_write, make_folder, write_csv
 from imagenet_trainer.viz.audit_sheet import draw_sheet
 from imagenet_trainer.viz.thumbnails import records_of, small
 
@@ -54,7 +53,8 @@ def audit(settings: EvaluateSettings) -> EvaluateResult:
     with dataset.shards:
         make_folder(folder)
         path, sheet = folder / "audit.csv", folder / "audit.png"
-        _write_csv(path, collected, issues, names_by_key(dataset))
+        more = ("given_probability", "proposed_probability", "quality")
+        write_csv(path, (*COLUMNS, *more), _rows(collected, issues, names_by_key(dataset)))
         _draw(sheet, collected, issues, dataset)
     count, images = len(issues.positions), len(collected.keys)
     print(
@@ -137,19 +137,13 @@ def _collect(
     return _Collected(keys, labels, probabilities, one.classes), results
 
 
-def _write_csv(path: Path, found: _Collected, issues: LabelIssues, names: Dict[int, str]) -> None:
-    more = ("given_probability", "proposed_probability", "quality")
-    with atomic_write(path, "w") as file:
-        writer = CsvWriter(file)
-        writer.writerow([*COLUMNS, *more])
-        for position, quality in zip(issues.positions.tolist(), issues.quality.tolist()):
-            key, row = int(found.keys[position]), found.probabilities[position]
-            given, proposed = int(found.labels[position]), int(row.argmax())
-            ids = found.classes[given][0], found.classes[proposed][0]
-            writer.writerow(
-                [key, names.get(key, ""), *ids, "",
-                 f"{row[given]:.6f}", f"{row[proposed]:.6f}", f"{quality:.6f}"]
-            )  # fmt: skip
+def _rows(found: _Collected, issues: LabelIssues, names: Dict[int, str]) -> Iterator[Tuple]:
+    for position, quality in zip(issues.positions.tolist(), issues.quality.tolist()):
+        key, row = int(found.keys[position]), found.probabilities[position]
+        given, proposed = int(found.labels[position]), int(row.argmax())
+        ids = found.classes[given][0], found.classes[proposed][0]
+        yield (key, names.get(key, ""), *ids, "",
+               f"{row[given]:.6f}", f"{row[proposed]:.6f}", f"{quality:.6f}")  # fmt: skip
 
 
 def _draw(path: Path, found: _Collected, issues: LabelIssues, dataset: Dataset) -> None:

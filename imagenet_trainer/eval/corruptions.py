@@ -24,10 +24,9 @@ from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.confidence import resampled_mean
 from imagenet_trainer.metrics.counts import ranks
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import write_csv
 from imagenet_trainer.system.progress_bar import progress
 from imagenet_trainer.system.wheels import pip_install
-from imagenet_trainer.text import CsvWriter
 
 Hits = Dict[Tuple[str, int], np.ndarray]  # bool (n,) for each kind and strength
 
@@ -99,12 +98,10 @@ def write_corruptions(run: Run, epoch: int, name: str, clean: np.ndarray, hits: 
     `name` is what `evaluate_corruptions` returns.
     """
     path = run.results / f"corruptions-{epoch:04d}{name and '-' + name}.csv"
-    with atomic_write(path, "w") as file:
-        writer = CsvWriter(file)
-        writer.writerow(("kind", "strength", "images", "rank1"))
-        writer.writerow(("none", 0, len(clean), f"{clean.mean():.6f}"))
-        for (kind, strength), one in hits.items():
-            writer.writerow((kind, strength, len(one), f"{one.mean():.6f}"))
+    write_csv(path, ("kind", "strength", "images", "rank1"), (
+        (kind, strength, len(one), f"{one.mean():.6f}")
+        for (kind, strength), one in {("none", 0): clean, **hits}.items()
+    ))  # fmt: skip
     print(f"written: {path}")
     return path
 

@@ -44,7 +44,7 @@ from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import trained_run
 from imagenet_trainer.system.desktop import NOT_OPENED, open_page
-from imagenet_trainer.system.files import make_folder
+from imagenet_trainer.system.files import make_folder, write_json
 
 log = partial(print_message, "evaluate")
 
@@ -121,7 +121,7 @@ def compare(settings: EvaluateSettings) -> EvaluateResult:
         results[1] = with_classes_of(results[1], results[0].classes)
         comparison = paired_comparison((first, results[0]), (second, results[1]))
         path_ = files["comparison"] = comparison_path(comparison, first)
-        first.write_json(path_, comparison)
+        write_json(path_, comparison)
         print(comparison_text(comparison), flush=True)
         if not have_same_labels(results[0], results[1]):
             log("no difference is drawn: the labels of the two networks differ")

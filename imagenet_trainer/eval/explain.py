@@ -42,8 +42,7 @@ from imagenet_trainer.packing.duplicates import looks_same
 from imagenet_trainer.symbols.classifier import with_features
 from imagenet_trainer.symbols.feature_maps import split_at_maps
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.files import atomic_write
-from imagenet_trainer.text import CsvWriter
+from imagenet_trainer.system.files import atomic_write, write_csv
 from imagenet_trainer.viz.thumbnails import records_of
 from imagenet_trainer.viz.why import Explained, Neighbour, draw_explained
 
@@ -247,11 +246,7 @@ class Explainer:
         path = stem.with_name(f"{stem.name}.csv")
         names = names_by_key(self._train) if self._train is not None else {}
         ids = dict(zip(short_names(one.classes), (wnid for wnid, _ in one.classes)))
-        with atomic_write(path, "w") as file:
-            writer = CsvWriter(file)
-            writer.writerow(_COLUMNS)
-            for error in explained:
-                writer.writerows(_rows(error, ids, names))
+        write_csv(path, _COLUMNS, (row for one in explained for row in _rows(one, ids, names)))
         yield "explanations", path
         path = stem.with_name(f"{stem.name}.jpg")
         with atomic_write(path) as file:

@@ -21,7 +21,7 @@ from imagenet_trainer.metrics.taxonomy import taxonomy_of
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.symbols.classifier import with_features
 from imagenet_trainer.system.arrays import write_arrays
-from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.system.files import atomic_write, make_folder, write_file
 from imagenet_trainer.text import printable
 
 MOST_PROJECTED = 10_000
@@ -79,10 +79,8 @@ def write_features(
     with atomic_write(into / "metadata.tsv", "w") as file:
         for row in _metadata(predictions, classes, chosen):
             file.write("\t".join(printable(cell).replace("\t", " ") for cell in row) + "\n")
-    with atomic_write(into / "projector_config.pbtxt", "w") as file:
-        file.write(
-            'embeddings {\n  tensor_path: "features.tsv"\n  metadata_path: "metadata.tsv"\n}\n'
-        )
+    names = 'tensor_path: "features.tsv"\n  metadata_path: "metadata.tsv"'
+    write_file(into / "projector_config.pbtxt", f"embeddings {{\n  {names}\n}}\n")
     return path, into
 
 

@@ -16,7 +16,7 @@ from imagenet_trainer.metrics.evaluation import shown_ranks
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import write_file
 from imagenet_trainer.text import printable
 from imagenet_trainer.viz import confusion, video
 from imagenet_trainer.viz.class_order import class_order
@@ -159,11 +159,10 @@ def _draw(bare: Path, matrix: _Matrix, settings: FigureSettings) -> Tuple[List[P
     if note_in(path) == note:
         wanted = {kind: one for kind, one in paths.items() if not _is_current(one, path)}
     for kind, other in wanted.items():
-        with atomic_write(other) as file:
-            file.write(draw_figure(
-                matrix.counts, matrix.sides, matrix.title, matrix.subtitle, note, kind,
-                matrix.style, matrix.images,
-            ))  # fmt: skip
+        write_file(other, draw_figure(
+            matrix.counts, matrix.sides, matrix.title, matrix.subtitle, note, kind,
+            matrix.style, matrix.images,
+        ))  # fmt: skip
     return list(paths.values()), "png" in wanted
 
 

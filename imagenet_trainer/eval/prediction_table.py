@@ -8,8 +8,8 @@ import numpy as np
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.system import parquet
-from imagenet_trainer.system.files import atomic_write
-from imagenet_trainer.text import CsvWriter, csv_cell
+from imagenet_trainer.system.files import write_csv
+from imagenet_trainer.text import csv_cell
 
 
 def columns_of(
@@ -51,11 +51,7 @@ def write_tables(
         if kind == "parquet":
             parquet.write_table(table, columns)
         else:
-            with atomic_write(table, "w") as file:
-                writer = CsvWriter(file)
-                writer.writerow(columns)
-                for row in zip(*columns.values()):
-                    writer.writerow(map(_cell, row))
+            write_csv(table, columns, (map(_cell, row) for row in zip(*columns.values())))
         yield kind, table
 
 

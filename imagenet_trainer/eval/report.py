@@ -14,7 +14,7 @@ from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import write_file
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
 from imagenet_trainer.viz import paired_report, report
@@ -53,8 +53,7 @@ def write_report(
         explained,
     )
     path = run.results / f"report{one.name and '-' + one.name}.html"
-    with atomic_write(path, "w") as file:
-        file.write(report.page(content))
+    write_file(path, report.page(content))
     return path
 
 
@@ -82,8 +81,7 @@ def write_paired_report(
         lambda places: thumbnails(first.dataset.shards, predictions[0].keys, places),
         thumbnail_files(first, predictions[0], wrong, which),
     )
-    with atomic_write(path, "w") as file:
-        file.write(paired_report.page(content))
+    write_file(path, paired_report.page(content))
 
 
 def thumbnail_files(

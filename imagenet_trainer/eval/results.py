@@ -37,8 +37,7 @@ from imagenet_trainer.runs.checkpoint import PREPROCESSING_SHAPE, Preprocessing,
 from imagenet_trainer.runs.predictions import has_probabilities, load_predictions, predictions_file
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.arrays import write_arrays
-from imagenet_trainer.system.files import atomic_write
-from imagenet_trainer.text import CsvWriter
+from imagenet_trainer.system.files import write_csv, write_json
 from imagenet_trainer.viz import confusion
 
 _KNOWN = (int, float, type(None))
@@ -254,10 +253,8 @@ class ResultFiles:
     def _write(self, epoch: int, predictions: Predictions) -> None:
         run, name, matrix = self.run, self.name, predictions.confusion()
         confusion.write_png(run.confusion_path(epoch, ".png", name), confusion.draw(matrix))
-        with atomic_write(run.classes_path(epoch, name), "w") as file:
-            writer = CsvWriter(file)
-            writer.writerow(CLASS_COLUMNS)
-            writer.writerows(class_rows(class_table(predictions), self.input.dataset.classes))
+        rows = class_rows(class_table(predictions), self.input.dataset.classes)
+        write_csv(run.classes_path(epoch, name), CLASS_COLUMNS, rows)
         # The counts are written last: with a valid key the other files are complete.
         arrays = {**arrays_of(matrix), "key": np.array(predictions.key)}
         write_arrays(run.confusion_path(epoch, ".npz", name), arrays)
@@ -272,7 +269,7 @@ class ResultFiles:
         if self.name:
             record.setdefault("epochs", {})
             record.setdefault("sets", {})[self.name] = entry
-        self.run.write_json(self.run.evaluation_path, record)
+        write_json(self.run.evaluation_path, record)
 
     def _metrics_of(self, epoch: int) -> Dict[str, Any]:
         """The metrics of an epoch in evaluation.json; {} if there are none, or were changed."""
@@ -320,11 +317,11 @@ def _part(metrics: Mapping[str, Any], name: str) -> Dict[str, Any]:
 
 def write_average_precision(path: Path, values: np.ndarray, classes: Classes) -> None:
     """Write the average precision of each class, float64 (classes,), nan as an empty cell."""
-    with atomic_write(path, "w") as file:
-        writer = CsvWriter(file)
-        writer.writerow(("class", "id", "name", "average_precision"))
-        for label, (value, names) in enumerate(zip(values.tolist(), classes)):
-            writer.writerow((label, *names, "" if np.isnan(value) else repr(value)))
+    rows = (
+        (label, *names, "" if np.isnan(value) else repr(value))
+        for label, (value, names) in enumerate(zip(values.tolist(), classes))
+    )
+    write_csv(path, ("class", "id", "name", "average_precision"), rows)
 
 
 def read_mean_precision(path: Path) -> float:

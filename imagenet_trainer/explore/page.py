@@ -12,7 +12,7 @@ from PIL import Image
 from imagenet_trainer.explore import figures
 from imagenet_trainer.explore.sources import ImageSource
 from imagenet_trainer.explore.survey import Channels, Survey
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import atomic_write, write_file
 from imagenet_trainer.text import csv_cell, printable
 from imagenet_trainer.viz.html import Tile, render
 
@@ -47,17 +47,12 @@ def write_page(
     write_table(os.path.join(folder, "table.csv"), survey)
     plots = _draw_plots(source, survey, colours)
     for name, data in plots.items():
-        with atomic_write(os.path.join(folder, f"{name}.png")) as file:
-            file.write(data)
+        write_file(os.path.join(folder, f"{name}.png"), data)
     path = os.path.join(folder, "index.html")
-    with atomic_write(path, "w") as file:
-        values = _page_values(survey)
-        file.write(
-            render(
-                "explore.html", title=printable(title), plots=plots, flags=flags, decoded=decoded,
-                **values,
-            )
-        )  # fmt: skip
+    write_file(path, render(
+        "explore.html", title=printable(title), plots=plots, flags=flags, decoded=decoded,
+        **_page_values(survey),
+    ))  # fmt: skip
     return path
 
 

@@ -1,6 +1,5 @@
 """`tools/im2rec.py` on existing packs: --verify, --repair, --duplicates, --unpack and others."""
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from imagenet_trainer.packing.relabel import apply_reviews
 from imagenet_trainer.packing.repair import open_pack, repair
 from imagenet_trainer.packing.unpack import unpack
 from imagenet_trainer.packing.verify import Verified, shards_of, verify, written_by
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
 
@@ -192,14 +191,10 @@ def _find_duplicates(settings: PackCheckSettings) -> int:
         raise InputError(
             f"{report}: cannot be written; give a file for the complete list with --output"
         )
-    with atomic_write(report, "w") as file:
-        kinds = {"same_bytes": duplicates.same_bytes, "look_alike": duplicates.similar}
-        groups = {kind: [[_entry(image, paths) for image in group] for group in of_kind]
-                  for kind, of_kind in kinds.items()}  # fmt: skip
-        json.dump(
-            {"sets": sets, "near_duplicates": settings.near_duplicates, **groups}, file, indent=1
-        )
-        file.write("\n")
+    kinds = {"same_bytes": duplicates.same_bytes, "look_alike": duplicates.similar}
+    groups = {kind: [[_entry(image, paths) for image in group] for group in of_kind]
+              for kind, of_kind in kinds.items()}  # fmt: skip
+    write_json(report, {"sets": sets, "near_duplicates": settings.near_duplicates, **groups})
     print(f"{report}: complete list")
     return 1 if duplicates.same_bytes or duplicates.similar else 0
 

@@ -20,7 +20,7 @@ from imagenet_trainer.runs.checkpoint import (
     has_content,
 )
 from imagenet_trainer.runs.files import SYMBOL, RunFiles, is_archive
-from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes, sha256
+from imagenet_trainer.system.files import make_folder, read_bytes, sha256, write_file
 from imagenet_trainer.system.shape import NUMBER, check
 
 RUNS = "runs"
@@ -230,12 +230,6 @@ class Run(RunFiles):
 
     # --- settings, symbol, history, evaluation -------------------------------------------------
 
-    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Write config.json or evaluation.json."""
-        with atomic_write(path, "w") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
-
     def read_json(self, path: Path, shape: Any = _SHAPE) -> Dict[str, Any]:
         """Read config.json or evaluation.json; {} if the file does not exist.
 
@@ -292,8 +286,7 @@ class Run(RunFiles):
 
     def write_symbol(self, text: str) -> None:
         """Write the network's JSON."""
-        with atomic_write(self.symbol_path, "w") as file:
-            file.write(text)
+        write_file(self.symbol_path, text)
 
     def has_symbol(self) -> bool:
         """Whether the network's JSON is there."""

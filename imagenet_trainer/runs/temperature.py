@@ -9,6 +9,7 @@ from typing import Any, Dict
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.system.shape import NUMBER
 
 _SHAPE = {"temperature": NUMBER, "params_sha256": str}
@@ -17,7 +18,7 @@ _SHAPE = {"temperature": NUMBER, "params_sha256": str}
 def write_temperature(run: Run, epoch: int, fields: Dict[str, Any]) -> Path:
     """Write the temperature of an epoch, and how it was fitted; return the file's path."""
     path = run.temperature_path(epoch)
-    run.write_json(path, {**fields, "params_sha256": run.params_sha256(epoch)})
+    write_json(path, {**fields, "params_sha256": run.params_sha256(epoch)})
     return path
 
 

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Protocol, Tuple
 
 from imagenet_trainer.config.plugins import one_line
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.system.wheels import pip_install
 from imagenet_trainer.text import tag_of
 
@@ -136,9 +136,8 @@ class Tracker:
 
     def _keep(self, run_id: str) -> None:
         if self._run.run_id != run_id:
-            with _FILE, atomic_write(self._path, "w") as file:
-                json.dump({**self._ids(), self._name: run_id}, file, indent=1)
-                file.write("\n")
+            with _FILE:
+                write_json(self._path, {**self._ids(), self._name: run_id})
 
 
 _FILE = threading.Lock()  # two services write one file

@@ -3,14 +3,16 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import time
 import zlib
 from pathlib import Path
-from typing import IO, Callable, Iterator, List, Optional, Set, Tuple, Union
+from typing import IO, Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple, Union
 
 from imagenet_trainer.errors import InputError, TemporaryError, is_temporary, is_unreachable
+from imagenet_trainer.text import CsvWriter
 
 AnyPath = Union[str, "os.PathLike[str]"]
 
@@ -82,6 +84,25 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_file(path: AnyPath, content: Union[str, bytes]) -> None:
+    """Write a whole file, or with an error none, as `atomic_write` does."""
+    with atomic_write(path, "w" if isinstance(content, str) else "wb") as file:
+        file.write(content)
+
+
+def write_json(path: AnyPath, content: Any) -> None:
+    """Write JSON with indentation, as `write_file` does."""
+    write_file(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_csv(path: AnyPath, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write the names of columns and rows with `CsvWriter`, as `write_file` does."""
+    with atomic_write(path, "w") as file:
+        writer = CsvWriter(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def _machine() -> str:

@@ -19,7 +19,7 @@ from imagenet_trainer.runs.events import REWINDING, EventLog, print_event
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.tracking import Tracker
 from imagenet_trainer.system.competition import Competition
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import write_file
 from imagenet_trainer.system.interrupts import signal_name
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.system.utilisation import Load, Sampler
@@ -362,8 +362,7 @@ class Observers:
                 self._session.history, printable(self._session.run.folder.name), self._rank5
             )
             self._session.run.refuse_other_folder()
-            with atomic_write(self._session.run.curves_path) as file:
-                file.write(image)
+            write_file(self._session.run.curves_path, image)
         except Exception as error:  # a failed plot must not end a training
             self._draws = False
             self.log.info(f"The learning curves are not drawn any more: {_one_line(error)}")

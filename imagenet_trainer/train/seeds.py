@@ -12,6 +12,7 @@ from imagenet_trainer.errors import InputError, exit_code_of
 from imagenet_trainer.launch.supervise import SIGNALLED
 from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.train import when_done
 from imagenet_trainer.train.finished import best_of
 from imagenet_trainer.train.loop import train
@@ -48,7 +49,7 @@ def train_seeds(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> 
         runs.append((seed, run))
     report = report_of([_scores(seed, run) for seed, run in runs])
     path = base.folder / "seeds.json"
-    base.write_json(path, report)
+    write_json(path, report)
     print("\n".join([*table(report), f"written: {path}"]), file=output, flush=True)
     if settings.when_done:
         print(when_done.run(settings.when_done, base.prefix, "finished", 0), file=output)

@@ -34,6 +34,7 @@ from imagenet_trainer.runs.checkpoint import (
 )
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.train.agreement import check_shared, check_workers_equal
 from imagenet_trainer.train.confusion_gif import ConfusionGif
 from imagenet_trainer.train.continuation import explained
@@ -224,7 +225,7 @@ def _record(setup: TrainingSetup, symbol: Any, config: Dict[str, Any], progress:
     """Write the network and config.json into the run's folder."""
     run = setup.run
     run.write_symbol(symbol.tojson())
-    run.write_json(run.config_path, config)
+    write_json(run.config_path, config)
     if setup.settings.load_epoch is not None:
         run.forget_last_beyond(progress)
 

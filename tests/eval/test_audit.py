@@ -17,6 +17,7 @@ from imagenet_trainer.metrics import label_issues
 from imagenet_trainer.metrics.label_issues import LabelIssues
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.train.initializers import initial_parameters
 
 SHAPE = (3, 16, 16)
@@ -38,7 +39,7 @@ def runs(packed, tmp_path_factory):
         run.write_symbol(symbol.tojson())
         run.save(Checkpoint(arg, aux, Progress(1, 9), {"updates": np.array(9)}, HOW, CLASSES), 1)
         settings = {"data_train": str(packed / "train.rec"), "folds": 3, "fold": fold, "seed": 5}
-        run.write_json(run.config_path, {"settings": settings, "data": {"train": fingerprint}})
+        write_json(run.config_path, {"settings": settings, "data": {"train": fingerprint}})
         run.close()
     return folder
 

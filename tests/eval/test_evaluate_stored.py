@@ -14,6 +14,7 @@ from imagenet_trainer.metrics.evaluation import table
 from imagenet_trainer.metrics.semantic import summary_lines
 from imagenet_trainer.runs.predictions import load_predictions
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.viz import confusion
 
 
@@ -108,7 +109,7 @@ def test_counts_by_the_rules_of_an_older_version_are_replaced(prefix, scored, co
     numbers = json.loads(model.evaluation_path.read_text())
     numbers["epochs"]["2"]["confused_pairs"] = []
     del numbers["checksums"]  # which it did not write
-    model.write_json(model.evaluation_path, numbers)
+    write_json(model.evaluation_path, numbers)
     assert scored(prefix) == first and counted == []
     assert [path.read_bytes() for path in paths] == wanted
 

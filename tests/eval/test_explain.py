@@ -24,6 +24,7 @@ from imagenet_trainer.metrics import predictions
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.symbols.feature_maps import split_at_maps
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.viz.why import overlay
 
 torch = pytest.importorskip("torch")
@@ -137,14 +138,14 @@ def make_run(folder, packed, symbol, **settings):
     arg, aux = parameters(symbol)
     run.save(Checkpoint(arg, aux, Progress(1, 9), {"updates": np.array(9)}, HOW, CLASSES), 1)
     used = {f"data_{name}": str(packed / f"{name}.rec") for name in ("train", "val")}
-    run.write_json(run.config_path, {"settings": {**used, **settings}})
+    write_json(run.config_path, {"settings": {**used, **settings}})
     validated = run.validation_shard()[0]  # with folds, of the training shard
     prints = {}
     for name, path in (("train", used["data_train"]), ("val", validated)):
         dataset = open_dataset(path)
         dataset.shards.close()
         prints[name] = dataset.fingerprint
-    run.write_json(run.config_path, {"settings": {**used, **settings}, "data": prints})
+    write_json(run.config_path, {"settings": {**used, **settings}, "data": prints})
     return run
 
 

@@ -21,6 +21,7 @@ from imagenet_trainer.graph import sym
 from imagenet_trainer.metrics.temperature import HIGHEST, LOWEST, fit_temperature, tempered
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.train.initializers import initial_parameters
 
 SHAPE = (3, 16, 16)
@@ -95,7 +96,7 @@ def run(packed, tmp_path_factory):
     run.save(Checkpoint(arg, aux, Progress(1, 9), {"updates": np.array(9)}, HOW, CLASSES), 1)
     settings = {"data_val": str(packed / "val.rec"), "data_train": str(packed / "train.rec"),
                 "minival": 0.5, "seed": 3}  # fmt: skip
-    run.write_json(run.config_path, {"settings": settings})
+    write_json(run.config_path, {"settings": settings})
     run.close()
     assert evaluate.main(["--model-prefix", run.prefix, "--calibrate"]) == 0
     return run

@@ -26,6 +26,7 @@ from imagenet_trainer.runs.history import COLUMNS
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import newest_run
 from imagenet_trainer.system import files
+from imagenet_trainer.system.files import write_json
 
 HOW = Preprocessing((3, 8, 8), (1.5, 2.5, 3.5), (1.0, 2.0, 3.0), 9, val_interp="pil-bilinear")
 CLASSES = (("n01440764", "tench, Tinca tinca"), ("n01443537", "goldfish"))
@@ -354,7 +355,7 @@ def test_a_run_does_not_start_over_parameters_of_another_program(model):
     for _ in range(2):
         text = message(model.newest)
         assert "--load-epoch 5" in text and "--model-prefix" in text
-        model.write_json(model.config_path, {"settings": {"load_epoch": 5}})
+        write_json(model.config_path, {"settings": {"load_epoch": 5}})
     model.save(checkpoint(6, 42), None)
     assert model.newest().progress.epoch == 6
 
@@ -476,7 +477,7 @@ def test_a_damaged_or_foreign_history(model, text):
 
 def test_json_survives_writing_and_reading(model):
     assert model.read_json(model.config_path) == {}
-    model.write_json(model.config_path, {"settings": {"lr": 0.1}, "list": [1, 2]})
+    write_json(model.config_path, {"settings": {"lr": 0.1}, "list": [1, 2]})
     assert model.read_json(model.config_path) == {"settings": {"lr": 0.1}, "list": [1, 2]}
 
 
@@ -584,7 +585,7 @@ def test_wrong_values_in_the_configuration_are_one_line(model):
         [], {"settings": []}, {"settings": {"train_fraction": "x"}}, {"settings": {"data_val": 5}},
         {"data": {"val": 1}}, {"data": {"train_images": "many"}},
     ):  # fmt: skip
-        model.write_json(model.config_path, content)
+        write_json(model.config_path, content)
         assert "was not written by this program" in message(model.read_json, model.config_path)
 
 

@@ -13,6 +13,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import evaluator
 from imagenet_trainer.packing import im2rec
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.train.datasets import (
     empty_class_messages,
     number_of_classes,
@@ -55,7 +56,7 @@ def test_one_of_several_labels(tmp_path):
     assert train.shards.class_of(5, labels, 3) == 2
     # evaluate takes the label of the training, unless the flag names another one.
     run = Run(str(tmp_path / "model"))
-    run.write_json(run.config_path, {"settings": {**asdict(flags), "network": "resnet"}})
+    write_json(run.config_path, {"settings": {**asdict(flags), "network": "resnet"}})
     trained = SimpleNamespace(classes=train.classes)
     for own, expected in ((None, 2), (0, 1)):
         of_evaluate = EvaluateSettings(label_index=own)

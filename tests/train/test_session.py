@@ -12,6 +12,7 @@ from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import write_json
 from imagenet_trainer.train import agreement
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.session import check_finite, open_session
@@ -124,13 +125,13 @@ def test_allowed_changes_are_logged(opened, settings):
     session.run.save(session.checkpoint(session.progress), None)
     run = session.run
     config = run.read_json(run.config_path)
-    run.write_json(run.config_path, {**config, "omp_num_threads": "97"})
+    write_json(run.config_path, {**config, "omp_num_threads": "97"})
     notes = opened().messages
     assert "omp_num_threads was 97" in notes[0]
-    run.write_json(run.config_path, {**config, "decode": "gpu"})
+    write_json(run.config_path, {**config, "decode": "gpu"})
     assert opened().messages[0].startswith("decode was gpu and is cpu: ")
     older = {name: value for name, value in config.items() if name != "decode"}
-    run.write_json(run.config_path, older)
+    write_json(run.config_path, older)
     assert not any("decode was" in note for note in opened().messages)
 
 
@@ -141,11 +142,11 @@ def test_another_version_of_pytorch_is_logged_where_it_trains(opened):
     run = session.run
     config = run.read_json(run.config_path)
     before = {**config, "versions": {**config["versions"], "torch": "1.0"}}
-    run.write_json(run.config_path, before)
+    write_json(run.config_path, before)
     note = opened(engine="torch").messages[0]
     assert note.startswith("versions was {'torch': '1.0'} and is {'torch': '")
     assert run.read_json(run.config_path) == config
-    run.write_json(run.config_path, before)
+    write_json(run.config_path, before)
     assert not any(note.startswith("versions") for note in opened(engine="mxnet").messages)
     assert "torch" not in run.read_json(run.config_path)["versions"]
 
@@ -153,7 +154,7 @@ def test_another_version_of_pytorch_is_logged_where_it_trains(opened):
 @pytest.mark.parametrize("content", [{}, {"name": "another program's"}, {"settings": {}}])
 def test_settings_of_another_program(opened, settings, content):
     run = Run(settings.model_prefix)
-    run.write_json(run.config_path, content)
+    write_json(run.config_path, content)
     if content:
         with pytest.raises(InputError, match=r"config.json: .*--model-prefix"):
             opened()
@@ -169,7 +170,7 @@ def test_a_config_with_a_damaged_part_is_refused(opened, name):
     config = run.read_json(run.config_path)
     renamed = {f"{key}x": value for key, value in config[name].items()}
     for bad in [None, *([renamed] if name == "data" else [])]:
-        run.write_json(run.config_path, {**config, name: bad})
+        write_json(run.config_path, {**config, name: bad})
         with pytest.raises(InputError, match=rf"config.json: .*{name}"):
             opened()
 
@@ -212,7 +213,7 @@ def test_a_run_of_an_older_version_continues(opened):
     config = session.run.read_json(session.run.config_path)
     for name in ("lr_schedule", "mixup", "find_lr_range", "lr_step_every", "ema"):
         del config["settings"][name]
-    session.run.write_json(session.run.config_path, config)
+    write_json(session.run.config_path, config)
     assert opened().progress.update == 7
     with pytest.raises(InputError, match=r"--mixup 0.2: .* with 0.0; "):
         opened(mixup=0.2)

@@ -16,7 +16,7 @@ from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.shard_names import without_number
 from imagenet_trainer.data.records.storage import exists, open_binary
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
+from imagenet_trainer.system.files import AnyPath, file_error, write_json
 from imagenet_trainer.text import printable
 
 FORMAT = 1
@@ -192,9 +192,7 @@ def write_manifest(path: AnyPath, manifest: Manifest) -> None:
             for one, count in zip(manifest.classes, manifest.counts)
         ],
     }
-    with atomic_write(path, "w") as file:
-        json.dump(data, file, indent=1)
-        file.write("\n")
+    write_json(path, data)
 
 
 # --- classes -----------------------------------------------------------------------------------

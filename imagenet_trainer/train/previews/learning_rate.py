@@ -19,7 +19,7 @@ from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError
 from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.system.files import atomic_write, make_folder, write_file
 from imagenet_trainer.train.datasets import loss_weights, open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.engine_choice import joins_others, print_threads
@@ -76,10 +76,8 @@ def _report(setup: TrainingSetup, points: Sequence[Point]) -> None:
         file.write("learning_rate,loss,smoothed_loss\n")
         file.writelines(f"{p.rate:.9g},{p.loss:.9g},{p.smoothed:.9g}\n" for p in points)
     rates_of, losses, smoothed = zip(*points)
-    with atomic_write(plot) as file:
-        file.write(
-            draw_range(rates_of, losses, smoothed, rate, f"{setup.name}: learning-rate range test")
-        )
+    title = f"{setup.name}: learning-rate range test"
+    write_file(plot, draw_range(rates_of, losses, smoothed, rate, title))
     print(
         f"{len(points)} updates at rates from {points[0].rate:.3g} to {points[-1].rate:.3g}, "
         f"loss from {points[0].loss:.4g} to {points[-1].loss:.4g}"

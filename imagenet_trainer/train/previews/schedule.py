@@ -5,7 +5,7 @@ from typing import List, NamedTuple, Sequence
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.order import share_of, updates_before
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.system.files import make_folder, write_file
 from imagenet_trainer.train.datasets import open_training_set
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import schedule_of
@@ -45,8 +45,7 @@ def print_schedule(settings: FitSettings) -> int:
     )
     make_folder(setup.run.folder)
     path = setup.run.rates_path("schedule.png")
-    with atomic_write(path) as file:
-        file.write(plot)
+    write_file(path, plot)
     print(f"\nPlot: {path}")
     return 0
 
