@@ -4,8 +4,6 @@ import ipaddress
 import socket
 from typing import Dict, Optional
 
-import psutil
-
 from imagenet_trainer.errors import InputError
 
 ANYWHERE = "10.255.255.255"  # of no machine: its route is the default route
@@ -37,6 +35,8 @@ def interface_of(address: str) -> Optional[str]:
 
 def interfaces() -> Dict[str, str]:
     """The first IPv4 address of each interface that has one."""
+    import psutil  # see machine
+
     return {
         name: next(one.address for one in found if one.family == socket.AF_INET)
         for name, found in psutil.net_if_addrs().items()

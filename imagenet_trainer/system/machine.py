@@ -9,8 +9,6 @@ import shutil
 import sysconfig
 from typing import Dict, Iterator, Optional, Set, Tuple
 
-import psutil
-
 from imagenet_trainer.errors import ArgumentError
 
 # From glibc's malloc.h. Blocks above the first threshold are mapped and unmapped one by one, but
@@ -159,6 +157,8 @@ def wait_briefly() -> None:
 
 def free_memory() -> int:
     """Bytes that this process can still allocate: of the system, or of its container if less."""
+    import psutil  # here, because an engine alone needs only NumPy beside its library
+
     free = psutil.virtual_memory().available
     for limit, usage in _CONTAINER:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
@@ -169,6 +169,8 @@ def free_memory() -> int:
 
 def resident_memory() -> int:
     """Bytes of memory that this process holds."""
+    import psutil
+
     return psutil.Process().memory_info().rss
 
 

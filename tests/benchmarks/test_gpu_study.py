@@ -4,17 +4,17 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from conftest import ROOT
 
 torch = pytest.importorskip("torch")
 
 from imagenet_trainer import benchmark, symbols
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.config import flags
 
 sys.path.append(str(ROOT / "tools"))
 import gpu_bounds
+import gpu_measures
 import gpu_study
 import torchvision_networks
 
@@ -81,29 +81,6 @@ def test_the_script_needs_a_gpu(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_decoding_on_the_gpu_is_a_second_line(monkeypatch):
-    calls = []
-
-    def speed(*words):
-        calls.append(words[-1])
-        return 950.0, 0.031
-
-    monkeypatch.setattr(gpu_study, "shard_speed", speed)
-    monkeypatch.setattr(gpu_study, "has_dali", lambda: True)
-    line = gpu_study.decoded_on_gpu("engine", 256, gpu_study.FULL, "rec", 1000.0)
-    assert calls == ["gpu"] and line.split() == ["--decode", "gpu", "950.0", "0.95", "3.1%"]
-    assert gpu_study.decoded_on_gpu("engine", 4, gpu_study.SMALL, "rec", 1000.0) == ""
-
-    def fails(*words):
-        raise InputError("DALI cannot decode here")
-
-    monkeypatch.setattr(gpu_study, "shard_speed", fails)
-    line = gpu_study.decoded_on_gpu("engine", 256, gpu_study.FULL, "rec", 1000.0)
-    assert line == "\n  --decode gpu: DALI cannot decode here"
-    monkeypatch.setattr(gpu_study, "has_dali", lambda: False)
-    assert gpu_study.decoded_on_gpu("engine", 256, gpu_study.FULL, "rec", 1000.0) == ""
-
-
 def test_networks_that_torchvision_lacks(capsys):
     assert gpu_study.main([*TRIAL, "--network", "resnet50,vgg-16"]) == 2
     assert "--network vgg-16: " in capsys.readouterr().err
@@ -112,34 +89,26 @@ def test_networks_that_torchvision_lacks(capsys):
     assert "--batches: '64,x': " in capsys.readouterr().err
 
 
-def test_a_part_of_the_table(monkeypatch, capsys):
-    calls = []
-    monkeypatch.setattr(
-        gpu_study, "row", lambda ours, theirs, batch, *more: calls.append((ours, batch))
-    )
-    monkeypatch.setattr(gpu_study, "parity", lambda name, workload: name)
-    for step in ("repeat", "shared_speeds"):
-        monkeypatch.setattr(gpu_study, step, lambda name, batch, workload: name)
-    monkeypatch.setattr(gpu_study, "pack_photographs", lambda folder, count: "train.rec")
-    words = [*TRIAL, "--network", "squeezenet1.0,resnet18", "--batches", "2,3"]
-    assert gpu_study.main(words) == 0
-    assert calls == [(n, batch) for n in ("squeezenet1.0", "resnet18") for batch in (2, 3)]
+def steps(tmp_path, *words):
+    settings = flags.parse(gpu_study.StudySettings, [*TRIAL, *words], "gpu_study", "")
+    study = gpu_measures.Study(gpu_study.workload_of(settings), tmp_path)
+    return gpu_study.steps_of(settings, study)
 
 
-@pytest.mark.slow
-def test_the_trial_run(capsys):
-    assert gpu_study.main(TRIAL) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("the CPU")
-    (row,) = (line for line in lines if line.startswith("squeezenet1.0"))
-    numbers = [float(word.rstrip("%")) for word in row.split()[1:]]
-    assert len(numbers) == 10 and np.isfinite(numbers).all()
-    (parity,) = (line for line in lines if line.startswith("parity"))
-    assert float(parity.split("at most ")[1].split()[0]) < 1e-5
-    (repeat,) = (line for line in lines if line.startswith("repeat"))
-    assert "are bit-equal; " in repeat
-    (shared,) = (line for line in lines if line.startswith("DistributedDataParallel"))
-    assert shared.endswith("the same bits")
+def test_a_part_of_the_table(tmp_path):
+    found = steps(tmp_path, "--network", "squeezenet1.0,resnet18", "--batches", "2,3")
+    rows = [step.name for step in found if step.name.endswith(" plain")]
+    assert sorted(rows) == [
+        f"{name} {batch} plain" for name in ("resnet18", "squeezenet1.0") for batch in (2, 3)
+    ]
+    assert len({step.name for step in found}) == len(found)
+
+
+def test_what_does_not_compile_is_measured_without(tmp_path):
+    workload = gpu_measures.FULL
+    assert gpu_measures.Study(workload, tmp_path).devices().compile == "off"
+    gpu_measures.Study(workload, tmp_path).keep(compiles=1)  # in another process
+    assert gpu_measures.Study(workload, tmp_path).devices().compile == "auto"
 
 
 @pytest.mark.slow
@@ -149,4 +118,17 @@ def test_the_script_runs_without_a_gpu_if_that_is_wanted(tmp_path):
     words = ["bash", str(ROOT / "tools" / "gpu_study.sh"), "--short", str(output)]
     result = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout
-    assert output.read_text() == result.stdout and "bit-equal" in result.stdout
+    assert output.read_text() == result.stdout
+    lines = result.stdout.splitlines()
+    assert [line for line in lines if line.startswith("the CPU")]
+    rows = [line for line in lines if line.startswith("squeezenet1.0")]
+    assert [row[22:36].strip() for row in rows] == [
+        "not compiled", "not compiled", "from shards", "plain PyTorch",
+    ]  # fmt: skip
+    (parity,) = (line for line in lines if line.startswith("parity"))
+    assert float(parity.split("at most ")[1].split()[0]) < 1e-5
+    (repeat,) = (line for line in lines if line.startswith("repeat"))
+    assert "are bit-equal; " in repeat
+    shared = [line for line in lines if line.startswith("DistributedDataParallel")]
+    assert shared[1].endswith("the same bits")
+    assert lines[-1].endswith("; 0 of 11 steps are missing")

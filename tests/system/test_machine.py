@@ -4,6 +4,7 @@ import re
 import resource
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from conftest import ROOT, run
 
@@ -43,7 +44,7 @@ def test_free_memory_is_that_of_the_container_if_less(
     limit, usage, free, version, files, monkeypatch
 ):
     memory = SimpleNamespace(available=1_000_000)
-    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     if limit:
         files.update(zip(machine._CONTAINER[version], (limit, usage)))
     assert machine.free_memory() == free

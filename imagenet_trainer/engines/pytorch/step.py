@@ -2,6 +2,7 @@
 
 import warnings
 from importlib import import_module
+from inspect import signature
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
@@ -160,10 +161,11 @@ def shared(step: Step, device: torch.device) -> DistributedDataParallel:
     on_gpu = [device] if device.type == "cuda" else None
     # 1 x 1 kernels in channels_last have two descriptions of the same strides.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    # Moving statistics are the same for all workers, so none have to be sent.
-    return DistributedDataParallel(
-        step, device_ids=on_gpu, gradient_as_bucket_view=True, broadcast_buffers=False
-    )
+    # Moving statistics are the same for all workers, so they need not be sent before each forward.
+    names = signature(DistributedDataParallel).parameters
+    sends = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    options: Any = {sends: False}
+    return DistributedDataParallel(step, device_ids=on_gpu, gradient_as_bucket_view=True, **options)
 
 
 def compiled(module: nn.Module, captured: bool = False) -> Any:
