@@ -1,6 +1,7 @@
 """Preprocessing and classes that files of parameters describe.
 
-A file of `export --to torch` has them in its metadata; timm's model folders have a `config.json`.
+Files of `export --to torch` and `--to safetensors` have them in their metadata; timm's model
+folders have a `config.json`.
 """
 
 import json
@@ -14,18 +15,19 @@ from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.system.files import read_bytes
 
 Classes = Tuple[Tuple[str, str], ...]
-PREPROCESSING, CLASSES, NETWORK = "preprocessing", "classes", "network"
+PREPROCESSING, CLASSES, NETWORK, SYMBOL = "preprocessing", "classes", "network", "symbol"
 _LARGEST_CONFIG = 1 << 24  # bytes
 _LARGEST_SIDE = 4096  # pixels
 
 
 def to_metadata(
-    preprocessing: Preprocessing, classes: Classes, network: str = ""
+    preprocessing: Preprocessing, classes: Classes, network: str = "", symbol: str = ""
 ) -> Dict[str, str]:
-    """What `described_preprocessing` and `described_classes` read; the network's name here."""
+    """What `described_preprocessing` and `described_classes` read; the network's name or JSON."""
     return {
         "format": "pt",  # what transformers and timm expect
         **({NETWORK: network} if network else {}),
+        **({SYMBOL: symbol} if symbol else {}),
         PREPROCESSING: json.dumps(preprocessing.as_dict()),
         CLASSES: json.dumps([list(one) for one in classes]),
     }

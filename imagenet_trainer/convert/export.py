@@ -58,7 +58,7 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
         card["files"].update(write_pair(int8, f"{prefix}-int8", epoch))
     if "safetensors" in settings.to:
         card["safetensors"] = torch_forms.to_safetensors(
-            checkpoint, f"{prefix}-{epoch:04d}.safetensors"
+            symbol, checkpoint, f"{prefix}-{epoch:04d}.safetensors"
         )
         card["files"].update(hashes_of(f"{prefix}-{epoch:04d}.safetensors"))
     if "torch" in settings.to:

@@ -62,14 +62,13 @@ class _Target:
     interpolation: str = INTERPOLATIONS[0]
 
 
-def load(path: str, name: str) -> OtherWeights:
+def load(path: str, name: str, arrays: Arrays, metadata: Dict[str, str]) -> OtherWeights:
     """The parameters in a file, of the network `name`, or of the one that the file fits.
 
     `name` is `torchvision/resnet50`, `timm/...`, `gluon/...`, `gluoncv/...`, a network here, or
-    empty. Raises InputError with the file for a pickle (with the command that converts it), a
-    damaged file, and parameters that are not those of the network, or of any.
+    empty; the others are what `read` returns. Raises InputError with the file for parameters that
+    are not those of the network, or of any.
     """
-    arrays, metadata = _read(path)
     arrays = {key: value for key, value in arrays.items() if not is_unused(key)}
     known = {equal.network for equal in NETWORKS}
     targets = _targets(name or (metadata[NETWORK] if metadata.get(NETWORK) in known else ""))
@@ -90,7 +89,12 @@ def load(path: str, name: str) -> OtherWeights:
     raise InputError(differences[0])
 
 
-def _read(path: str) -> Tuple[Arrays, Dict[str, str]]:
+def read(path: str) -> Tuple[Arrays, Dict[str, str]]:
+    """The arrays in a file, and its metadata.
+
+    Raises InputError with the file for a pickle (with the command that converts it), and a damaged
+    file.
+    """
     ending = Path(path).suffix.lower()
     if ending == ".safetensors":
         return safetensors_file.read(path)

@@ -3,11 +3,15 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from imagenet_trainer import config, symbols
 from imagenet_trainer.convert import other_weights
-from imagenet_trainer.convert.described import described_classes, described_preprocessing
+from imagenet_trainer.convert.described import (
+    SYMBOL,
+    described_classes,
+    described_preprocessing,
+)
 from imagenet_trainer.convert.download import fetch, is_address, name_of
 from imagenet_trainer.convert.graph import last_layer
 from imagenet_trainer.convert.model_zoo import (
@@ -19,8 +23,9 @@ from imagenet_trainer.convert.model_zoo import (
     PublishedCheckpoint,
 )
 from imagenet_trainer.data.classes import default_classes
-from imagenet_trainer.engines.symbol import check_parameters
-from imagenet_trainer.errors import InputError, print_message
+from imagenet_trainer.engines.symbol import check_parameters, load_symbol
+from imagenet_trainer.errors import ArgumentError, InputError, print_message
+from imagenet_trainer.graph import Symbol
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import (
     Checkpoint,
@@ -38,11 +43,12 @@ from imagenet_trainer.system.arrays import Arrays
 class PublishedNetwork:
     """A published network with its parameters."""
 
-    network: str  # its name in `symbols`
+    network: str  # its name in `symbols`; "" if the file has its graph
     arg: Arrays
     aux: Arrays
     preprocessing: Preprocessing
     classes: Tuple[Tuple[str, str], ...]  # (id, name) in the order of the outputs
+    graph: Optional[Symbol] = None  # None: the one of its name
 
 
 def import_or_list(settings: config.PublishedSettings) -> None:
@@ -75,9 +81,11 @@ def import_checkpoint(settings: config.PublishedSettings) -> str:
         )
     run.open_for_training()
     try:
-        size = preprocessing.image_shape
-        symbol = symbols.get_symbol(published.network, len(published.classes), size)
-        run.write_symbol(symbol.tojson())
+        size, classes = preprocessing.image_shape, len(published.classes)
+        graph = published.graph
+        if graph is None:
+            graph = symbols.get_symbol(published.network, classes, size)
+        run.write_symbol(graph.tojson())
         checkpoint = Checkpoint(
             published.arg, published.aux, Progress(), {}, preprocessing, published.classes
         )
@@ -163,7 +171,10 @@ def load_file(path: str, name: str = "") -> PublishedNetwork:
     decide. Raises InputError as `other_weights.load` does. The preprocessing is that of the
     network's published parameters, or the one that the file, or timm's config.json beside it, has.
     """
-    read = other_weights.load(path, name)
+    arrays, metadata = other_weights.read(path)
+    if SYMBOL in metadata:
+        return _with_its_graph(path, name, arrays, metadata)
+    read = other_weights.load(path, name, arrays, metadata)
     print_message("published", f"{path}: has the parameters of {read.title}, here {read.network}")
     published = _checked(read.network, read.arg, read.aux, read.preparation, path)
     how = replace(published.preprocessing, val_interp=read.interpolation)
@@ -174,6 +185,25 @@ def load_file(path: str, name: str = "") -> PublishedNetwork:
         check_parameters(symbol, shape, read.arg, read.aux, path)
     named = described_classes(read.metadata, published.classes)
     return replace(published, preprocessing=described, classes=named)
+
+
+def _with_its_graph(
+    path: str, name: str, arrays: Arrays, metadata: Dict[str, str]
+) -> PublishedNetwork:
+    """What `export --to safetensors` has written."""
+    if name:
+        raise ArgumentError("name", name, f"{path} contains its network; omit the flag")
+    graph = load_symbol(metadata[SYMBOL], path)
+    unknown = Preprocessing((3, 224, 224), (0, 0, 0), (1, 1, 1), 0)
+    how = described_preprocessing(path, metadata, unknown)
+    moving = set(graph.list_auxiliary_states())
+    aux = {key: value for key, value in arrays.items() if key in moving}
+    arg = {key: value for key, value in arrays.items() if key not in moving}
+    check_parameters(graph, how.image_shape, arg, aux, path)
+    outputs = graph.infer_shape(data=(1, *how.image_shape))[1]
+    assert outputs is not None  # check_parameters has inferred them
+    classes = described_classes(metadata, default_classes(outputs[0][1]))
+    return PublishedNetwork("", arg, aux, how, classes, graph)
 
 
 def _load_gluoncv(name: str) -> PublishedNetwork:

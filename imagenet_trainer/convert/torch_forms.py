@@ -44,10 +44,15 @@ def check_libraries(symbol: Symbol, checkpoint: Checkpoint) -> None:
         )  # fmt: skip
 
 
-def to_safetensors(checkpoint: Checkpoint, path: str) -> Dict[str, Any]:
-    """Write all parameters with MXNet's names; return the card's part."""
+def to_safetensors(symbol: Symbol, checkpoint: Checkpoint, path: str) -> Dict[str, Any]:
+    """Write all parameters with MXNet's names, and the graph; return the card's part.
+
+    No name tells the graph: --blur-pool has another one with the same parameters.
+    """
     arrays = {**checkpoint.arg, **checkpoint.aux}
-    _write(path, arrays, checkpoint)
+    how = checkpoint.known_preprocessing
+    metadata = to_metadata(how, checkpoint.classes, symbol=symbol.tojson())
+    safetensors_file.write(path, arrays, metadata)
     print(f"{path}: {len(arrays)} arrays with MXNet's names, {os.path.getsize(path) / 1e6:.1f} MB")
     return {"arrays": len(arrays)}
 
@@ -87,7 +92,8 @@ def to_torch(
             f"{path}: the outputs of {equal.title} differ by {difference:.2g} of the largest, more "
             f"than {LARGEST_DIFFERENCE:g}; it was not written"
         )
-    _write(path, arrays, checkpoint, equal.network)
+    how = checkpoint.known_preprocessing
+    safetensors_file.write(path, arrays, to_metadata(how, checkpoint.classes, equal.network))
     print(f"{path}: parameters of {equal.title}, {os.path.getsize(path) / 1e6:.1f} MB; {compared}")
     about = {"library": equal.library, "model": equal.name, "options": options}
     return path, {**about, "largest_difference": difference}
@@ -175,8 +181,3 @@ def _write_program(
         f"probabilities differ from the engine's by at most {difference:.1e}"
     )
     return {"program": "torch.export", "output": "probabilities", "largest_difference": difference}
-
-
-def _write(path: str, arrays: Arrays, checkpoint: Checkpoint, network: str = "") -> None:
-    metadata = to_metadata(checkpoint.known_preprocessing, checkpoint.classes, network)
-    safetensors_file.write(path, arrays, metadata)

@@ -142,8 +142,11 @@ class TrainTransform(Transform):
         for name in ("random_area", "random_aspect_ratio", "random_scale"):
             low, high = getattr(settings, f"min_{name}"), getattr(settings, f"max_{name}")
             if low > high:
+                advice = "swap the two"
+                if name == "random_aspect_ratio" and high < 1:
+                    advice = f"MXNet's scripts mean {1 - high:g} to {1 + high:g} by it: give both"
                 raise ArgumentError(
-                    f"min_{name}", f"{low:g}", f"is above the largest, {high:g}; swap the two"
+                    f"min_{name}", f"{low:g}", f"is above the largest, {high:g}; {advice}"
                 )
         self.settings = effective(settings)
         self.decode_scale = settings.decode_scale

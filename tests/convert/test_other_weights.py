@@ -17,6 +17,7 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.runs import params
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 
 SMALL = next(equal for equal in NETWORKS if equal.title == "torchvision/squeezenet1_1")
@@ -100,6 +101,28 @@ def test_the_file_describes_classes_and_preprocessing(safetensors, tmp_path):
         path = safetensors(theirs, metadata={"preprocessing": wrong})
         with pytest.raises(InputError, match="preprocessing"):
             published.load_file(path)
+
+
+def test_the_file_contains_its_network(tmp_path):
+    """By the name it became the one with relu: elu, as --blur-pool, has the same parameters."""
+    arg, _ = weights(SMALL)
+    graph = symbols.get_symbol("squeezenet1.1", 5, (3, 224, 224), activation="elu")
+    run, back = Run(str(tmp_path / "run" / "model")), tmp_path / "back" / "model"
+    run.folder.mkdir()
+    run.write_symbol(graph.tojson())
+    how = Preprocessing((3, 64, 80), (1, 2, 3), (4, 5, 6), 90, True, "area")
+    classes = tuple((f"n{n}", f"name {n}") for n in range(5))
+    run.save(Checkpoint(arg, {}, Progress(epoch=3), {}, how, classes), 3)
+    words = ("--to", "safetensors", "--output", str(tmp_path / "m"))
+    assert export.main(("--model-prefix", run.prefix, *words)) == 0
+    path = str(tmp_path / "m-0003.safetensors")
+    with pytest.raises(InputError, match="contains its network; omit the flag"):
+        published.load_file(path, "squeezenet1.1")
+    found = imported(path, back)
+    assert found.arg.keys() == arg.keys() and not found.aux
+    assert all(np.array_equal(found.arg[name], arg[name]) for name in arg)
+    assert found.preprocessing == how and found.classes == classes
+    assert Run(str(back)).read_symbol() == graph.tojson()
 
 
 def test_timms_config_beside_the_file(safetensors, tmp_path):

@@ -434,6 +434,7 @@ def test_all_colour_settings_are_applied_in_order():
     [
         ({"min_random_area": 0.5, "max_random_area": 0.4}, "min_random_area 0.5.*, 0.4;"),
         ({"min_random_aspect_ratio": 2.0}, "min_random_aspect_ratio 2.*, 1.33333;"),
+        ({"max_random_aspect_ratio": 0.25}, "MXNet's scripts mean 0.75 to 1.25 by it: give both"),
         ({"min_random_scale": 1.5}, "min_random_scale 1.5.*, 1;"),
     ],
 )
