@@ -9,6 +9,7 @@ from imagenet_trainer.data.image_files import ImageFile, ImageViews, decoded_fil
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Engine
+from imagenet_trainer.engines.symbol import ends_in_sigmoid
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.inference import check_finite, predict_views, share_of_batch
 from imagenet_trainer.eval.network import Log, devices_of, open_network, views_of
@@ -46,10 +47,11 @@ class Classifier:
         self.batch, engine_batch = share_of_batch(least * views.positions, views, devices)
         self.engine: Engine
         # Compiling takes longer than classifying thousands of files.
-        self.engine, _, checkpoint = open_network(
+        self.engine, symbol, checkpoint = open_network(
             run, settings.epoch, devices_of(settings, few=True), engine_batch, settings, log
         )
         how = checkpoint.known_preprocessing
+        self.has_several = ends_in_sigmoid(symbol)  # classes in an image
         self.prefix, self.epoch = run.prefix, checkpoint.progress.epoch
         self.classes, self.image_shape = checkpoint.classes, how.image_shape
         self.transform = ViewTransform(how.image_shape, how.val_resize, views, how.val_interp)

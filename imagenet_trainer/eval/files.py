@@ -136,8 +136,9 @@ def _open_writers(
         check_ids(one.path for one in files)
         _report_changed_ids(settings.submission, [id_of(one.path) for one in files])
         rows = Submission(
-            settings.submission_kind, classifier.classes, settings.submission_class, settings.clip
-        )
+            settings.submission_kind, classifier.classes, settings.submission_class, settings.clip,
+            classifier.has_several,
+        )  # fmt: skip
         output = stack.enter_context(atomic_write(settings.submission, "w"))
         stack.push(lambda kind, *_: None if kind else rows.write(output))  # before it is closed
         writers.append(rows)

@@ -82,21 +82,28 @@ class Submission:
     clip
         Probabilities are clipped to clip ... 1 - clip, so that one confident error does not cost
         an infinite log loss. With a column per class they are normalised to a sum of 1 again.
+    has_several
+        Images have several classes: the probabilities of classes have no sum.
 
     Raises InputError if kind and classes do not fit.
 
     """
 
-    def __init__(self, kind: str, classes: Classes, of_class: str = "", clip: float = 0.0):
+    def __init__(
+        self, kind: str, classes: Classes, of_class: str = "", clip: float = 0.0,
+        has_several: bool = False,
+    ):  # fmt: skip
         self._kind, self._classes, self._clip = kind, classes, clip
+        self._has_several = has_several
         self._of = _class_named(of_class, classes) if kind == "probability" else 0
         if clip and kind in ("label", "imagenet"):
             raise InputError(
                 f"--clip {clip:g}: --submission-kind {kind} has no probabilities; omit --clip"
             )
-        if clip * len(classes) >= 1:
+        outcomes = 2 if has_several else len(classes)
+        if clip * outcomes >= 1:
             raise InputError(
-                f"--clip {clip:g}: must be below 1/{len(classes)}, for {len(classes)} classes"
+                f"--clip {clip:g}: must be below 1/{outcomes}, for {len(classes)} classes"
             )
         other = next((one for one, _ in classes if not re.fullmatch(r"n\d{8}", one)), None)
         if kind == "imagenet" and other is not None:
@@ -121,7 +128,7 @@ class Submission:
         p = np.clip(p, self._clip, 1 - self._clip)
         if self._kind == "probability":
             return [_text(p[self._of])]
-        return list(map(_text, p / p.sum()))
+        return list(map(_text, p if self._has_several else p / p.sum()))
 
     def write(self, file: IO[str]) -> None:
         """Write all rows: sorted by number if all ids are integers, otherwise by name."""

@@ -59,6 +59,13 @@ def test_a_column_per_class():
     assert found == "id,n01,n02,n03\nx,0.81818182,0.090909091,0.090909091\n"
 
 
+def test_probabilities_of_several_classes_have_no_sum():
+    """They were divided by it: 0.75 became 0.6."""
+    submission = Submission("probabilities", THREE, clip=0.4, has_several=True)
+    found = written(submission, prediction("x.jpg", 0.75, 0.5, 0))
+    assert found == "id,n01,n02,n03\nx,0.6,0.5,0.4\n"
+
+
 def test_small_probabilities_keep_their_log_loss():
     """Six decimals made 0 of them, and 1 of their complements: an infinite loss despite --clip."""
     images = [prediction("1.jpg", 1, 3e-9), prediction("2.jpg", 0, 1), prediction("3.jpg", 1, 0)]
