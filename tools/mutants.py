@@ -65,6 +65,12 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
         "a window of one image is none",
     ("data/order", "mask = np.uint64((1 << (count - 1).bit_length()) - 1)",
      "1  ->  2 (column 22)"): "one random bit less",
+    ("data/order", "mask = np.uint64((1 << (count - 1).bit_length()) - 1)",
+     "count - 1  ->  count + 1 (column 28)"): "one random bit less",
+    ("data/order", "if not 0 < window < images:", "0  ->  1 (column 11)"):
+        "a window of one image is none",
+    ("data/order", "for epoch in range(epochs.min(), epochs.max() + 1) if len(epochs) else ():",
+     "1  ->  2 (column 56)"): "no image is of that epoch",
     ("data/order", "draws = philox.uniform(seed, np.zeros(1, np.int64), among, 1, _CHOICE)[:, 0]",
      "1  ->  2 (column 63)"): "the first of two draws",
     ("data/balance", "passes = np.where(quota > 0, (start + quota - 1) // sizes - first_pass + 1, "

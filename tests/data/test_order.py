@@ -208,6 +208,8 @@ def test_windows_are_read_ahead_in_the_order_of_the_shards():
     update = next(u for u, read in enumerate(reads) if u and len(read))
     begin = sizes[0] - window  # the position where the second window begins
     assert begin - batch < update * batch <= begin
+    # A run that is continued inside a window reads all of it, too: its images are neighbours.
+    assert len(next(order.reads(30, 31, 4))) == 2 * window
 
 
 def test_batches_that_cannot_be():

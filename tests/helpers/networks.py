@@ -99,4 +99,6 @@ def weights(equal, classes=5):
         for part in parameter_shapes(symbol, shape)
         for name, size in part.items()
     }
+    # Variances are not negative: the predictions of a network with one that is are not finite.
+    ours = {name: abs(value) if name.endswith("_var") else value for name, value in ours.items()}
     return ours, {names[name]: value for name, value in ours.items()}
