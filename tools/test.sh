@@ -2,6 +2,8 @@
 # Everything that has to hold: style, types, tests, the README's commands. --all adds slow studies.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+all=
+[ "${1:-}" != --all ] || all=1
 . tools/setup.sh test
 
 say() {
@@ -21,7 +23,7 @@ workers=$(($(nproc) + 1))
 unset PYTHONDONTWRITEBYTECODE
 # Memory that a test has freed stays with the process: getting it again took 5 % of the time.
 export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=64000000
-if [ "${1:-}" = --all ]; then
+if [ "$all" ]; then
     # What only slow tests need: those of the site and of corrupted images are skipped without it.
     say pip --disable-pip-version-check install -qq -e '.[docs,corruptions]'
     say pip --disable-pip-version-check install -qq --no-deps 'imagecorruptions-imaug>=1.1.5,<2'
@@ -37,9 +39,14 @@ without_mxnet() ( # ENVIRONMENT [INTERPRETER]
     python -m pip --disable-pip-version-check freeze | grep -E '^(numpy|opencv.*|torch|mxnet.*)=='
     say pytest -n $workers --dist loadfile tests/graph/test_networks.py tests/test_fit.py \
         tests/eval/test_evaluate_*.py tests/test_predict.py tests/test_export.py
+    [ "$all" ] || return 0
+    # What networks and parameters are compared with; it brings the torchvision of this PyTorch.
+    say python -m pip --disable-pip-version-check install -qq timm \
+        "torch==$(python -c 'from importlib.metadata import version; print(version("torch"))')"
+    say pytest -n $workers -m "slow or not slow" tests/convert/test_other_weights.py
 )
 without_mxnet .venv-torch
-if [ "${1:-}" = --all ]; then
+if [ "$all" ]; then
     for version in 3.13 3.14; do # for which there is no MXNet
         for newer in "python$version" "$HOME/.pyenv/versions/$version".*/bin/python; do
             "$newer" -c '' 2>/dev/null || continue
