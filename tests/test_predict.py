@@ -20,8 +20,8 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import files
-from imagenet_trainer.eval.inference import predict_batches
 from imagenet_trainer.eval.network import open_network
+from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.initializers import initial_parameters

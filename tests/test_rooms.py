@@ -36,7 +36,7 @@ LIBRARIES = {
     "subprocess": "comparison.child_process launch system.gpus train.when_done viz.video",
     "cleanlab": "metrics.label_issues",
     "umap": "viz.feature_map",
-    "imagecorruptions": "eval.corruptions",
+    "imagecorruptions": "data.corruptions",
     "pynvml": "",
     "tensorboard": "runs.tensorboard",
     "tensorboardX": "",  # imports PyTorch where it is installed

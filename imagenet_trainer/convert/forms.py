@@ -16,8 +16,8 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import TITLES, choose_engine, has_engine, why_not_mxnet
 from imagenet_trainer.engines.planes import normalise
 from imagenet_trainer.errors import ArgumentError, InputError
-from imagenet_trainer.eval.inference import predict_batches
 from imagenet_trainer.eval.network import engine_for
+from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.metrics.counts import Scores, has_rank5, score, score_vectors
 from imagenet_trainer.runs import params

@@ -1,6 +1,5 @@
-"""Inference over a dataset: evaluation, and the validation pass of a training.
+"""Inference over a dataset: decoding, computing and counting run at the same time.
 
-In an evaluation decoding, computing and counting run at the same time.
 The loader's threads decode the next batches while the devices compute one, and another thread
 counts the previous one. To evaluate several checkpoints, the decoded images can stay in memory, so
 they are read and decoded once.
@@ -12,7 +11,6 @@ from typing import Any, Callable, Deque, Iterator, List, Optional, Protocol, Tup
 
 import numpy as np
 
-from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.bad_records import SKIP, STOP, Report
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import ONE_THREAD, Threads, evaluation_batches
@@ -21,7 +19,6 @@ from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.eval.truth import PLAIN, Truth
 from imagenet_trainer.metrics.predictions import Collector, Predictions
-from imagenet_trainer.runs.checkpoint import Preprocessing
 
 # Positions in the dataset int64 (n,), views uint8 (n, positions x height, width, 3), labels (n,).
 ViewBatch = Tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -236,45 +233,3 @@ def share_of_batch(batch_size: int, views: Views, devices: int) -> Tuple[int, in
     while images * views.positions % devices:
         images += 1
     return images, images * views.positions
-
-
-class Predictor(Protocol):
-    """The part of an engine that inference needs."""
-
-    batch_size: int
-
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (n, classes) of uint8 (n, h, w, 3)."""
-
-
-def predict_batches(
-    engine: Predictor,
-    dataset: Dataset,
-    preprocessing: Preprocessing,
-    threads: Threads,
-    part: Optional[range] = None,
-    on_bad: str = STOP,
-    on_report: Callable[[Report], object] = lambda report: None,
-) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
-
-    `part` is a range of the images, for a worker that shares them with others. `on_bad` says what
-    happens to a record that cannot be used (see `data.bad_records`), and `on_report` is called
-    with each. Raises InputError if the number of images differs from the index, NonFiniteError if
-    a probability is infinite or undefined.
-    """
-    transform = EvalTransform(*preprocessing.geometry)
-    expected, count = len(dataset if part is None else part), 0
-    with evaluation_batches(
-        dataset.shards, transform, len(dataset.classes), engine.batch_size, threads, part, on_bad,
-    ) as batches:  # fmt: skip
-        for batch in batches:
-            probabilities = engine.predict(batch.images)
-            check_finite(probabilities)
-            for report in batch.reports:
-                on_report(report)
-            usable = batch.usable
-            yield probabilities[usable], batch.labels[usable]
-            count += len(batch.labels)
-    if count != expected:
-        raise InputError(f"{dataset.path}: {count} images evaluated, the index has {expected}")

@@ -1,10 +1,8 @@
-"""Open a trained network: symbol, checkpoint, preprocessing, temperature, engine."""
+"""Open a trained network: symbol, checkpoint, preprocessing, engine."""
 
 import os
 from dataclasses import asdict, replace
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
-
-import numpy as np
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import DeviceSettings, PreparationSettings, ViewSettings, commands
 from imagenet_trainer.config.flags import flag_of, formatted
@@ -22,7 +20,7 @@ from imagenet_trainer.engines.symbol import (
 )
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.foreign import adapt
-from imagenet_trainer.graph import Node, Symbol
+from imagenet_trainer.eval.temperature import divide_logits
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, given_preprocessing
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run
@@ -218,41 +216,3 @@ def own_parameters(symbol: Any, run: Run, checkpoint: Checkpoint) -> Tuple[Array
     if checkpoint.temperature != 1:
         arg = divide_logits(symbol, arg, checkpoint.temperature, path)
     return arg, aux
-
-
-# Besides rectifiers, operators f with f(x / t) = f(x) / t, which may come between the layer of the
-# logits and the softmax: SqueezeNet ends in a rectifier and a pooling.
-_HOMOGENEOUS = ("Flatten", "Reshape", "Dropout", "Pooling", "_copy")
-_WEIGHTED = ("FullyConnected", "Convolution")
-_SOFTMAX = ("SoftmaxOutput", "softmax", "SoftmaxActivation")
-
-
-def divide_logits(symbol: Symbol, arg: Arrays, temperature: float, path: str) -> Arrays:
-    """The parameters of a network whose logits are divided by a temperature.
-
-    Weights and bias of its last layer are divided, so that every engine and every form of export
-    computes the calibrated probabilities without a new operator. Raises InputError, beginning with
-    `path`, if something between this layer and the softmax is not homogeneous.
-    """
-    last = symbol.nodes[-1]
-    if last.op not in _SOFTMAX:
-        raise InputError(f"--calibrated: {path}: the network does not end in a softmax; omit it")
-    node = last.inputs[0].node
-    while node.op in _HOMOGENEOUS or node.is_rectifier:
-        node = node.inputs[0].node
-    names = [entry.node.name for entry in node.inputs[1:]]
-    if node.op not in _WEIGHTED or any(_uses(symbol.nodes)[name] > 1 for name in names):
-        raise InputError(
-            f"--calibrated: {path}: {node.where} is between the last layer and the softmax, so its "
-            "parameters cannot be divided by the temperature; omit the flag"
-        )
-    return {n: v / np.float32(temperature) if n in names else v for n, v in arg.items()}
-
-
-def _uses(nodes: List[Node]) -> Dict[str, int]:
-    """How many operators read each variable."""
-    uses: Dict[str, int] = {}
-    for node in nodes:
-        for entry in node.inputs:
-            uses[entry.node.name] = uses.get(entry.node.name, 0) + 1
-    return uses

@@ -8,7 +8,7 @@ from datashader.transfer_functions import shade
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from imagenet_trainer.explore.survey import Channels
+from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.viz.style import BLUE as _BLUE
 from imagenet_trainer.viz.style import ORANGE as _ORANGE
 from imagenet_trainer.viz.style import figure_of, png

@@ -10,8 +10,9 @@ import pandas
 from PIL import Image
 
 from imagenet_trainer.explore import figures
+from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.explore.sources import ImageSource
-from imagenet_trainer.explore.survey import Channels, Survey
+from imagenet_trainer.explore.survey import Survey
 from imagenet_trainer.system.files import atomic_write, write_file
 from imagenet_trainer.text import csv_cell, printable
 from imagenet_trainer.viz.html import Tile, render

@@ -1,10 +1,11 @@
 """Exploring a set of images: survey it, write its page, print a summary."""
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.explore.flags import ExploreSettings, check_root
 from imagenet_trainer.explore.page import quantile_rows, write_page
 from imagenet_trainer.explore.sources import open_source
-from imagenet_trainer.explore.survey import Channels, Survey, measure_channels, survey
+from imagenet_trainer.explore.survey import Survey, measure_channels, survey
 from imagenet_trainer.packing.console import format_classes, format_images
 from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.files import make_folder

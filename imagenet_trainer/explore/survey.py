@@ -3,14 +3,14 @@
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from imagenet_trainer.data.dataset import default_classes
 from imagenet_trainer.data.records.manifest import ClassName
+from imagenet_trainer.explore.channels import Channels, channels, histogram
 from imagenet_trainer.explore.sources import ImageSource
 from imagenet_trainer.packing.parallel import in_order
 
@@ -87,17 +87,6 @@ def _read(source: ImageSource, number: int) -> Tuple[Tuple[int, int, int, int], 
     return (label, header.width, header.height, size), f"{header.format} {header.mode}", ""
 
 
-_LEVELS = np.arange(256.0)
-
-
-class Channels(NamedTuple):
-    """Mean and standard deviation of red, green and blue (0-255), and their histograms."""
-
-    mean: Tuple[float, ...]
-    std: Tuple[float, ...]
-    histogram: np.ndarray
-
-
 def measure_channels(
     source: ImageSource,
     result: Survey,
@@ -142,26 +131,3 @@ def _in_chunks(function: Callable[[range], T], count: int, threads: int) -> Iter
     """Call a function with parts of range(count), in threads; yield results in order."""
     parts = (range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK))
     return in_order(function, parts, threads)
-
-
-def histogram(image: np.ndarray) -> np.ndarray:
-    """Shares of the pixels at each level, float64 (3, 256) in RGB order; rows sum to 1.
-
-    `image` is uint8 RGB (height, width, 3).
-    """
-    # calcHist counts in float32, which is exact up to 16 million pixels per level.
-    counts = [cv2.calcHist((image,), (channel,), None, (256,), (0, 256)) for channel in range(3)]
-    # Columns in OpenCV 4, flat in OpenCV 5.
-    return np.reshape(counts, (3, 256)).astype(np.float64) / image[..., 0].size
-
-
-def channels(histogram_: np.ndarray) -> Channels:
-    """Mean and standard deviation of pixels from the mean histogram of images, float64 (3, 256).
-
-    Every image has the same weight whatever its size, since training crops all to one size. The
-    deviation is that of single pixels from the mean of the set.
-    """
-    mean = histogram_ @ _LEVELS
-    variance = histogram_ @ _LEVELS**2 - mean**2
-    std = np.sqrt(np.maximum(variance, 0))  # rounding can make it negative
-    return Channels(tuple(mean.tolist()), tuple(std.tolist()), histogram_)

@@ -1,12 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
 """Start workers on one machine or several: python tools/launch.py -n 4 -H hosts COMMAND..."""
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from typing import List, Optional, Sequence, Tuple
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config import FitSettings, flags, layers
-from imagenet_trainer.config.flags import flag_with_value, is_set
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.errors import InputError, run_command
 
@@ -41,37 +42,6 @@ def check_flags(command: Sequence[str]) -> None:
         flags.parse(FitSettings, layers.expanded(words[3:]), "fit", "")
 
 
-# torchrun starts processes of this machine only, in this folder, by this interpreter. It finds a
-# port by itself, and gives workers 30 seconds after a signal.
-_NOT_OF_TORCHRUN = (
-    "port", "grace", "host_address", "interface", "directory", "python", "env", "requeue",
-)  # fmt: skip
-
-
-def uses_torchrun(settings: LaunchSettings, launcher: str) -> bool:
-    """Whether torchrun starts the workers: those of PyTorch on this machine alone."""
-    return settings.engine == "torch" and launcher == "local" and settings.nodes == 1
-
-
-def check_effect(settings: LaunchSettings, launcher: str) -> None:
-    """Raise InputError for a flag that has no effect with this launcher."""
-    cases: Sequence[Tuple[Sequence[str], bool, str]] = (
-        (("num_servers",), settings.engine == "torch", "--engine torch, which has no servers"),
-        (
-            _NOT_OF_TORCHRUN,
-            uses_torchrun(settings, launcher),
-            "--engine torch on this machine alone, where torchrun starts the workers",
-        ),
-        (("ssh",), launcher != "ssh", f"--launcher {launcher}"),
-        (("options",), launcher not in ("mpi", "slurm"), f"--launcher {launcher}"),
-    )
-    for names, applies, why in cases:
-        for name in names:
-            if applies and is_set(settings, name):
-                raise InputError(f"{flag_with_value(settings, name)}: has no meaning with {why}; "
-                                 "omit it")  # fmt: skip
-
-
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line."""
     own, command = split_command(sys.argv[1:] if argv is None else argv)
@@ -85,14 +55,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             )
         check_flags(command)
         from imagenet_trainer.engines.choice import check_mxnet, check_torch
-        from imagenet_trainer.launch import launcher, torchrun
+        from imagenet_trainer.launch import ineffective, launcher, torchrun
 
         if not settings.dry_run:
             check = check_torch if settings.engine == "torch" else check_mxnet
             check()  # at once, and MXNet's scheduler runs here
         chosen = launcher.chosen_launcher(settings)
-        check_effect(settings, chosen)
-        if uses_torchrun(settings, chosen):
+        ineffective.check(settings, chosen)
+        if ineffective.uses_torchrun(settings, chosen):
             return torchrun.launch(settings, command)
         return launcher.launch(settings, command)
 

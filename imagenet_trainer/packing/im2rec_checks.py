@@ -19,10 +19,11 @@ from imagenet_trainer.packing.console import (
 )
 from imagenet_trainer.packing.duplicates import PackedImage, find_duplicates
 from imagenet_trainer.packing.im2rec_flags import PackCheckSettings
+from imagenet_trainer.packing.origin import written_by
 from imagenet_trainer.packing.relabel import apply_reviews
 from imagenet_trainer.packing.repair import open_pack, repair
 from imagenet_trainer.packing.unpack import unpack
-from imagenet_trainer.packing.verify import Verified, shards_of, verify, written_by
+from imagenet_trainer.packing.verify import Verified, shards_of, verify
 from imagenet_trainer.system.files import write_json
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable

@@ -15,7 +15,6 @@ from imagenet_trainer.data.images import jpeg_restart
 from imagenet_trainer.data.images.jpeg_window import HOW_TO_BUILD
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.data.records.manifest import Manifest, Rejected
-from imagenet_trainer.data.records.recordio import record_length
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.packing.classes import PackClasses, classes_of_pack, training_manifest
 from imagenet_trainer.packing.console import (
@@ -26,6 +25,7 @@ from imagenet_trainer.packing.console import (
     format_shards,
 )
 from imagenet_trainer.packing.conversion import Conversion
+from imagenet_trainer.packing.dry_run import dry_run
 from imagenet_trainer.packing.formats.collection import (
     Collection,
     names_of_classes,
@@ -36,7 +36,6 @@ from imagenet_trainer.packing.im2rec_by_name import proposal
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
 from imagenet_trainer.packing.im2rec_list import write_lists_of_collection
 from imagenet_trainer.packing.lists import check_files
-from imagenet_trainer.packing.parallel import in_order
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.packing.write import EmptyShard, TooManyRejected, finished, write_pack
 from imagenet_trainer.system.machine import processors
@@ -205,33 +204,21 @@ def _write(pack: Pack, settings: Im2recSettings, remarks: Remarks) -> Manifest:
 
 
 def _dry_run(pack: Pack, settings: Im2recSettings, is_finished: bool, remarks: Remarks) -> int:
-    """Convert every image and report what packing would write; the rejected images."""
-    rec, total = pack.prefix + ".rec", len(pack.images)
-    rejected: List[Rejected] = []
-    records = total_bytes = shard_bytes = 0
-    shards = 1
-    convert = pack.converter(lambda *remark: remarks.append(remark))
+    rec = pack.prefix + ".rec"
     with ProgressDisplay(rec) as progress:
-        results = in_order(convert, range(total), settings.num_thread or processors())
-        for line, (payload, reason) in enumerate(results):
-            if reason:
-                rejected.append(Rejected(pack.images.paths[line], reason))
-            else:
-                length = record_length(payload)
-                if shard_bytes and pack.is_full(shards - 1, shard_bytes + length, line):
-                    shards, shard_bytes = shards + 1, 0
-                records += 1
-                total_bytes += length
-                shard_bytes += length
-            progress(line + 1, total, len(rejected))
-    size = f"{total_bytes / 1e6:,.1f} MB" + ("; it is up to date" if is_finished else "")
-    print(f"{rec}: would contain {format_images(records)} in {format_shards(shards)}, {size}")
-    most = max_rejected(settings.max_rejected, total)
-    if len(rejected) > most:
+        result = dry_run(
+            pack, settings.num_thread or processors(), progress,
+            lambda *remark: remarks.append(remark),
+        )  # fmt: skip
+    size = f"{result.bytes / 1e6:,.1f} MB" + ("; it is up to date" if is_finished else "")
+    count = format_images(result.records)
+    print(f"{rec}: would contain {count} in {format_shards(result.shards)}, {size}")
+    most = max_rejected(settings.max_rejected, len(pack.images))
+    if len(result.rejected) > most:
         print(f"{rec}: packing would stop: --max-rejected allows {format_images(most)}")
     _print_remarks(pack, remarks)
-    _print_rejected(pack, records, rejected, "")
-    return len(rejected)
+    _print_rejected(pack, result.records, result.rejected, "")
+    return len(result.rejected)
 
 
 def _print_remarks(pack: Pack, remarks: Remarks) -> None:

@@ -22,7 +22,7 @@ from imagenet_trainer.engines import Mix, NonFiniteLossError, wait_for
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.workers import share
 from imagenet_trainer.errors import NonFiniteError
-from imagenet_trainer.eval.inference import predict_batches
+from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.metrics.counts import Scores, score, score_vectors
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.logs import RunLog

@@ -11,8 +11,8 @@ from conftest import draw_shape
 
 from imagenet_trainer import evaluate
 from imagenet_trainer.data.classes import default_classes
+from imagenet_trainer.data.corruptions import ALEXNET_ERRORS, KINDS, STRENGTHS, corrupted
 from imagenet_trainer.eval import corruptions
-from imagenet_trainer.eval.corruptions import ALEXNET_ERRORS, KINDS, STRENGTHS, corrupted
 from imagenet_trainer.graph import sym
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run

@@ -11,9 +11,9 @@ from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval import inference
-from imagenet_trainer.eval.inference import predict_batches
+from imagenet_trainer.eval import validation
 from imagenet_trainer.eval.network import load_trained, open_network
+from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.machine import processors
@@ -59,7 +59,7 @@ def test_a_missing_image_is_an_error(shard, monkeypatch):
         with evaluation_batches(*words, **more) as batches:
             yield (batch for batch in batches if len(batch.labels) == 4)
 
-    monkeypatch.setattr(inference, "evaluation_batches", one_batch_less)
+    monkeypatch.setattr(validation, "evaluation_batches", one_batch_less)
     with pytest.raises(InputError, match=r"val.rec: 8 images .* 10"):
         list(predict_batches(MeanGreen(), shard[0], HOW, Threads()))
 

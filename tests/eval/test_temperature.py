@@ -16,7 +16,7 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.network import divide_logits
+from imagenet_trainer.eval.temperature import divide_logits
 from imagenet_trainer.graph import sym
 from imagenet_trainer.metrics.temperature import HIGHEST, LOWEST, fit_temperature, tempered
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress

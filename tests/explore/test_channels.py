@@ -1,6 +1,6 @@
 import numpy as np
 
-from imagenet_trainer.explore.survey import channels, histogram
+from imagenet_trainer.explore.channels import channels, histogram
 
 
 def noise(seed, height=20, width=30):

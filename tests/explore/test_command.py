@@ -12,11 +12,12 @@ from PIL import Image
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import parse
 from imagenet_trainer.explore import summary
+from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.explore.command import main
 from imagenet_trainer.explore.page import contact_sheet
 from imagenet_trainer.explore.sources import open_source
 from imagenet_trainer.explore.summary import flag_line
-from imagenet_trainer.explore.survey import Channels, survey
+from imagenet_trainer.explore.survey import survey
 
 FILES = {"index.html", "table.csv", "sizes.png", "cloud.png", "classes.png", "colours.png",
          "extremes.png"}  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from imagenet_trainer.explore import figures
-from imagenet_trainer.explore.survey import channels
+from imagenet_trainer.explore.channels import channels
 
 BLUE = (42, 111, 151)
 

@@ -6,8 +6,8 @@ import pytest
 
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
+from imagenet_trainer.packing.file_names import NoClassNames, find_pattern
 from imagenet_trainer.packing.im2rec import main
-from imagenet_trainer.packing.im2rec_by_name import NoClassNames, find_pattern
 
 
 def numbered(*formats, count=10):

@@ -249,7 +249,7 @@ class RecordFile:
             raise self.error(record, str(error)) from error
 
     def will_need(self, records: np.ndarray) -> None:
-        """Ask the system to read records ahead, int64 (n,) in any order: `storage.will_need`."""
+        """Ask the system to read records ahead, int64 (n,) in any order; see `read_ahead`."""
         self._file.will_need(self.offsets[records], self._ends[records])
 
     def head(self, record: int, most: int) -> Tuple[memoryview, int]:

@@ -178,7 +178,7 @@ class Shards:
         return int(label) if classes is None else int(classes[int(label)])
 
     def will_need(self, records: np.ndarray) -> None:
-        """Ask the system to read records ahead, int64 (n,) in any order: `storage.will_need`."""
+        """Ask the system to read records ahead, int64 (n,) in any order; see `read_ahead`."""
         shards = np.searchsorted(self._starts, records, side="right") - 1
         for shard in np.unique(shards).tolist():
             self.files[shard].will_need(records[shards == shard] - self._starts[shard])

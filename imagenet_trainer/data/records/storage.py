@@ -1,6 +1,5 @@
-"""Where shards and the files beside them are, on this machine or at URLs, and reading ahead."""
+"""Where shards and the files beside them are: paths of this machine, or URLs of objects."""
 
-import contextlib
 import errno
 import io
 import os
@@ -8,6 +7,7 @@ from typing import IO, Protocol, Union
 
 import numpy as np
 
+from imagenet_trainer.data.records.read_ahead import will_need
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error
 from imagenet_trainer.system.object_storage import find_object, is_url
@@ -102,36 +102,3 @@ def refuse_url(path: AnyPath, way_out: str) -> None:
     """InputError for a URL where only a file of this machine can be."""
     if is_url(os.fspath(path)):
         raise InputError(f"{os.fspath(path)}: is on an object storage; {way_out}")
-
-
-# Linux silently shortens a longer request to this (its default `read_ahead_kb`).
-_LONGEST = 128 << 10
-
-
-def will_need(descriptor: int, begins: np.ndarray, ends: np.ndarray) -> None:
-    """Ask the system to read ranges of a file into its page cache, without waiting for it.
-
-    Parameters
-    ----------
-    descriptor
-        of the open file.
-    begins, ends
-        byte offsets, int64 (ranges,) both. They are requested in ascending order; adjacent ranges
-        are joined, so that a disk reads on instead of seeking.
-
-    This is only advice: what the system does not read now is read when it is used. Does nothing
-    on a system without this advice (macOS).
-
-    """
-    if not len(begins) or not hasattr(os, "posix_fadvise"):
-        return
-    order = np.argsort(begins)
-    begins, ends = begins[order], ends[order]
-    apart = begins[1:] > ends[:-1]
-    first = begins[np.append(True, apart)]
-    last = ends[np.append(apart, True)]
-    with contextlib.suppress(OSError):
-        for begin, end in zip(first.tolist(), last.tolist()):
-            for at in range(begin, end, _LONGEST):
-                length = min(_LONGEST, end - at)
-                os.posix_fadvise(descriptor, at, length, os.POSIX_FADV_WILLNEED)

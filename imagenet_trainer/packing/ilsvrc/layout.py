@@ -1,11 +1,10 @@
-"""The layout of ILSVRC2012 on disk: where its parts are, and what must be true of their images."""
+"""The layout of ILSVRC2012 on disk: where its parts are, and how many images they must have."""
 
 import os
 import re
 from dataclasses import dataclass, replace
 from typing import Iterator, List, Sequence, Tuple
 
-from imagenet_trainer.data.images.source import open_root
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.packing.ilsvrc.labelled import Classes, size, stem
 
@@ -149,28 +148,3 @@ def abbreviate(names: Sequence[str]) -> str:
     """The first names, and the number of the others."""
     more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def shared_images(root: str, images: Classes, other_root: str, others: Classes) -> List[str]:
-    """Paths of the images, in a folder or a tar, that the other set contains too, byte for byte.
-
-    Only files of one class with the same name are compared, and only those of the same length are
-    read: ILSVRC2012 as distributed has no name twice. `packing/duplicates.py` finds other copies.
-    """
-    pairs = []
-    for name, paths in images.items():
-        by_name = {os.path.basename(path): path for path in others.get(name, ())}
-        pairs += [(path, by_name.get(os.path.basename(path))) for path in paths]
-    wanted = [(path, other) for path, other in pairs if other is not None]
-    if not wanted:
-        return []
-    ours, theirs = open_root(root), open_root(other_root)
-
-    def same(path: str, other: str) -> bool:
-        try:
-            # Most files with the same name differ in length already.
-            return ours.size(path) == theirs.size(other) and ours.read(path) == theirs.read(other)
-        except ValueError:  # unreadable files are reported when they are packed
-            return False
-
-    return [path for path, other in wanted if same(path, other)]

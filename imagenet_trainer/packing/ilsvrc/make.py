@@ -18,7 +18,7 @@ from imagenet_trainer.packing.ilsvrc import layout, splits
 from imagenet_trainer.packing.ilsvrc.devkit import read_blacklist
 from imagenet_trainer.packing.ilsvrc.flags import ImagenetSettings
 from imagenet_trainer.packing.ilsvrc.labelled import Classes, size, stem, take_out
-from imagenet_trainer.packing.ilsvrc.layout import shared_images
+from imagenet_trainer.packing.ilsvrc.overlap import shared_images
 from imagenet_trainer.system.files import make_folder
 from imagenet_trainer.text import printable
 

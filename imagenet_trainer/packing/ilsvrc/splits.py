@@ -1,7 +1,7 @@
 """Training, validation and test images of a dataset, by class.
 
-These functions raise InputError for what is wrong; `layout` warns of what may be wrong.
-They print and write nothing.
+These functions raise InputError for what is wrong; `layout` and `overlap` warn of what may be
+wrong. They print and write nothing.
 """
 
 import os

@@ -25,7 +25,7 @@ from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.engine_choice import joins_others, print_threads
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
 from imagenet_trainer.train.setup import TrainingSetup, training_setup
-from imagenet_trainer.viz.curves import draw_range
+from imagenet_trainer.viz.lr_figures import draw_range
 
 _SMOOTHING = 0.9  # the decay of the smoothed loss
 _EXPLODED = 4.0  # the test ends when the smoothed loss is this many times its minimum

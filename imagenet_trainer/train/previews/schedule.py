@@ -10,7 +10,7 @@ from imagenet_trainer.train.datasets import open_training_set
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import schedule_of
 from imagenet_trainer.train.setup import training_setup
-from imagenet_trainer.viz.curves import draw_schedule
+from imagenet_trainer.viz.lr_figures import draw_schedule
 
 # Updates that are plotted: more than the plot has pixels.
 _POINTS = 2000

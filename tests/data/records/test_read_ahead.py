@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import write_records
 
+from imagenet_trainer.data.records.read_ahead import will_need
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.data.records.storage import will_need
 
 PIECE = 128 << 10
 

@@ -5,7 +5,7 @@ from helpers import miniature
 
 from imagenet_trainer.packing.folders import Tree
 from imagenet_trainer.packing.ilsvrc.labelled import by_folder, group
-from imagenet_trainer.packing.ilsvrc.layout import shared_images
+from imagenet_trainer.packing.ilsvrc.overlap import shared_images
 
 FILES = {"cat/1.jpg": b"tabby", "cat/2.jpg": b"manx", "dog/1.jpg": b"poodle"}
 OTHERS = {
