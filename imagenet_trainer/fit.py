@@ -42,7 +42,7 @@ def call(**values: Any) -> FitResult:
         raise KeyboardInterrupt
     if requested_preview(settings) == NETWORKS:
         return FitResult("")  # no run has this network
-    from imagenet_trainer.train.finished import best_of
+    from imagenet_trainer.train.early_stopping import best_of
     from imagenet_trainer.train.setup import run_for
 
     run = run_for(settings)

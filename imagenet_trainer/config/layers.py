@@ -11,9 +11,9 @@ import os
 from dataclasses import asdict, fields
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence
 
-from imagenet_trainer.config import recipes
+from imagenet_trainer.config import config_file, recipes
 from imagenet_trainer.config.flags import flag_of, given, parse_or_raise, texts_of
-from imagenet_trainer.config.other_trainers import translated
+from imagenet_trainer.config.old_flags import translated
 from imagenet_trainer.config.python_values import arguments_of
 from imagenet_trainer.config.training import FitSettings
 from imagenet_trainer.errors import InputError, attributed_to
@@ -23,7 +23,6 @@ VARIABLE = "IMAGENET_TRAINER_"
 NO_FLAGS = ("HOW", "EXIT_CODE", "PREFIX", "RANK")
 """Variables with this prefix that --when-done and the launcher set for other programs."""
 _SET, _CONFIG = "--set", "--config"
-_LARGEST = 1 << 20  # bytes; a file of settings has some thousand
 
 
 class Value(NamedTuple):
@@ -101,7 +100,7 @@ def _of_file(path: str) -> Iterator[Value]:
     if not path:
         return
     source = f"{_CONFIG} {path}"
-    for key, value in _read(path).items():
+    for key, value in config_file.read(path).items():
         name = key.lstrip("-").replace("-", "_")
         if name in ("config", "set"):  # of the run whose config.json it is
             continue
@@ -127,7 +126,7 @@ def _of_assignments(assignments: Sequence[str]) -> Iterator[Value]:
             if not equals:
                 raise InputError("must be NAME=VALUE")
             field = _field(key.lstrip("-").replace("-", "_"), key, lambda field: field)
-            yield Value(field, _parsed(value), _SET, f"{_SET} {text}")
+            yield Value(field, config_file.parsed(value), _SET, f"{_SET} {text}")
 
 
 def _field(name: str, written: str, as_written: Callable[[str], str]) -> str:
@@ -160,54 +159,3 @@ def _path_of_config(argv: Sequence[str], variables: Sequence[Value]) -> str:
         raise InputError(f"{_CONFIG}: is given {len(paths)} times; give one file")
     paths += [str(one.value) for one in variables if one.field == "config"]
     return paths[0] if paths else ""
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def _read(path: str) -> Dict[str, Any]:
-    """The values in a file by their keys.
-
-    Raises InputError for a file that cannot be read or has something else than single values and
-    lists.
-    """
-    content = _parsed_file(path)
-    if isinstance(content, dict) and isinstance(content.get("settings"), dict):
-        content = content["settings"]  # a run's config.json has more than its settings
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise InputError(f"{_CONFIG} {path}: must have a line `flag: value` for each flag")
-    for key, value in content.items():
-        if isinstance(value, dict):
-            raise InputError(f"{_CONFIG} {path}: {key}: must be one value, or a list")
-    return content
-
-
-def _parsed(text: str) -> Any:
-    """The value that a text has in such a file; the text itself if it has none."""
-    import yaml  # 20 ms
-
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return text
-    return text if isinstance(value, dict) else value
-
-
-def _parsed_file(path: str) -> Any:
-    import yaml
-
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(_LARGEST + 1)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{_CONFIG} {path}: is not text in UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{_CONFIG} {path}: {error.strerror}") from error
-    if len(text) > _LARGEST:
-        raise InputError(f"{_CONFIG} {path}: is larger than 1 MiB, so it is no file of flags")
-    try:
-        return yaml.safe_load(text)  # JSON is YAML
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise InputError(f"{_CONFIG} {path}{line}: is neither YAML nor JSON") from error

@@ -1,13 +1,10 @@
-"""Flags of other trainers, and what to use here instead; values of MXNet's example scripts.
+"""Flags of other trainers, and what to use here instead.
 
 The names are those of timm's `train.py` (1.0) and of torchvision's `references/classification`
 (0.20), and others that users try.
 """
 
-import re
-from typing import Collection, Dict, List, Mapping, Sequence
-
-from imagenet_trainer.errors import InputError
+from typing import Collection, Dict, Mapping
 
 _NONE = "nothing here does that"
 
@@ -168,35 +165,3 @@ def way_out(flag: str, ours: Collection[str]) -> str:
         if " " in found and "--network" in ours:  # the command is fit
             return found
     return ""
-
-
-_STEPS = "--lr-step-epochs"
-_POWER = re.compile(r"pow[- ]*(\d+\.?\d*|\.\d+)")
-
-
-def translated(argv: Sequence[str]) -> List[str]:
-    """A command line of fit with `--lr-step-epochs pow2` as `--lr-schedule poly --lr-power 2`.
-
-    Raises InputError if it also names a schedule.
-    """
-    words: List[str] = []
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        flag, is_joined, value = word.partition("=")
-        found = None
-        if flag == _STEPS and (is_joined or rest):
-            found = _POWER.fullmatch(value if is_joined else rest[0])
-        if found is None:
-            words.append(word)
-            continue
-        if not is_joined:
-            rest.pop(0)
-        for other in ("--lr-schedule", "--lr-power", "--lr-step-every"):
-            if any(one.partition("=")[0] == other for one in argv):
-                raise InputError(
-                    f"{_STEPS} {found[0]}: is --lr-schedule poly --lr-power {found[1]}, but "
-                    f"{other} is given too; omit one of them"
-                )
-        words += ["--lr-schedule=poly", f"--lr-power={found[1]}"]
-    return words

@@ -15,8 +15,6 @@ MXNet 1.9.1 is its last release. For its import this module
 - reports a failure in one line with its remedy.
 """
 
-import ctypes
-import glob
 import importlib.util
 import os
 import sys
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
 from imagenet_trainer.system.machine import address_space_problem, use_all_processors
 from imagenet_trainer.system.wheels import how_to_install_mxnet, pip_command, pip_install
 
@@ -113,28 +112,6 @@ def _hidden() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(_Hider)
-
-
-# In the order of their dependencies.
-_CUDA_WHEELS = (
-    "cuda_runtime", "cuda_nvrtc", "cublas", "cufft", "curand", "cusparse", "cusolver", "cudnn",
-    "nccl", "nvtx",
-)  # fmt: skip
-
-
-def load_cuda_wheels() -> None:
-    """Load the libraries of NVIDIA's CUDA 11 wheels, if installed."""
-    try:
-        spec = importlib.util.find_spec("nvidia")
-    except (ImportError, ValueError):
-        spec = None
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        for wheel in _CUDA_WHEELS:
-            for library in sorted(glob.glob(os.path.join(root, wheel, "lib", "*.so.*"))):
-                try:
-                    ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
-                except OSError:
-                    continue  # MXNet's import reports what is missing
 
 
 def _import() -> ModuleType:

@@ -1,19 +1,15 @@
-"""The engine of a training, if it is `auto`, its OpenMP threads and its processes."""
+"""The engine of a training, if it is `auto`, and the number of its OpenMP threads."""
 
 import sys
 from dataclasses import replace
-from typing import Optional, Sequence, Tuple
+from typing import Tuple
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.engines.choice import choose_engine, has_torch, is_torch_worker, why_not_mxnet
-from imagenet_trainer.engines.factory import check_gpus_of_torch
+from imagenet_trainer.engines.choice import has_torch, is_torch_worker, why_not_mxnet
 from imagenet_trainer.engines.speeds import WORTH, measured
-from imagenet_trainer.errors import InputError
-from imagenet_trainer.launch.torchrun import start
 from imagenet_trainer.system.competition import busy_processors
 from imagenet_trainer.system.machine import compute_threads, set_threads, threads_are_given
-from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.setup import run_for
 
 
@@ -94,27 +90,3 @@ def print_threads(settings: FitSettings) -> None:
     line = choose_threads(settings)
     if line:
         print(line, file=sys.stderr)
-
-
-def process_count(settings: FitSettings) -> int:
-    """The number of processes that `fit` has to start; 1 if it trains in its own process.
-
-    Raises ArgumentError for GPUs that are not there: else each process would.
-    """
-    count = len(settings.gpus) or settings.cpus
-    if count == 1 or is_torch_worker():
-        return 1
-    if choose_engine(devices_of(settings)).engine != "torch":
-        return 1
-    check_gpus_of_torch(settings.gpus)
-    return count
-
-
-def run_processes(count: int, argv: Optional[Sequence[str]]) -> int:
-    """Run `fit` with these arguments in each process, by torchrun; return the exit code."""
-    if argv is None:
-        raise InputError(
-            "--engine torch: several devices need one process each, which only the command line "
-            "starts; run python -m imagenet_trainer.fit, or use one device"
-        )
-    return start(count, ["-m", "imagenet_trainer.fit", *argv])

@@ -1,24 +1,16 @@
-"""When a training is over: after its epochs, or by --patience (early stopping).
-
-It is a function of the files of the run and of its history, so that a resume changes nothing.
-"""
+"""Workers of a run that is finished, as its files say."""
 
 import os
-from typing import Any, Mapping, Sequence, Tuple
-
-import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines.choice import choose_engine, is_torch_worker
-from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.runs.logs import RunLog
-from imagenet_trainer.runs.retention import merit
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import when_done
+from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.run_config import check_settings
-from imagenet_trainer.train.session import Session
 from imagenet_trainer.train.setup import run_for, training_setup
 
 
@@ -61,33 +53,3 @@ def is_finished(run: Run, settings: FitSettings) -> bool:
     history = [row for row in run.read_history() if int(row["epoch"]) <= progress.epoch]
     best, last = best_of(history)
     return last - best >= settings.patience
-
-
-def best_of(history: Sequence[Mapping[str, Any]]) -> Tuple[int, int]:
-    """The best epoch of some rows of history.csv, and the last one; (0, 0) without any.
-
-    The best one is that of `runs.retention`.
-    """
-
-    def merit_of(row: Mapping[str, Any]) -> Tuple[float, float, int]:
-        part = "minival" if row.get("minival_rank1", "") != "" else "val"
-        score = row.get(f"{part}_{MEAN_AVERAGE_PRECISION}", "")
-        score = row[f"{part}_rank1"] if score == "" else score
-        return merit(float(score), float(row[f"{part}_loss"]), int(row["epoch"]))
-
-    if not history:
-        return 0, 0
-    return int(max(history, key=merit_of)["epoch"]), int(history[-1]["epoch"])
-
-
-def is_over(session: Session) -> bool:
-    """Whether --patience ends the training after the last finished epoch; worker 0 decides.
-
-    All workers call it together.
-    """
-    patience = session.settings.patience
-    if not patience:
-        return False
-    best, last = best_of(session.history)
-    over = session.engine.rank == 0 and last - best >= patience
-    return bool(session.engine.sum_over_workers(np.array([float(over)]))[0])

@@ -5,7 +5,7 @@
 epochs; `train_epoch` iterates over the updates. `validate`, `finish_epoch` and `save` end an epoch.
 
 What a training opens is in `session`, what it logs in `observers`, how its workers stop together in
-`agreement`, what happens after a failed write or a loss that is not finite in `recovery`.
+`coordination`, what happens after a failed write or a loss that is not finite in `recovery`.
 """
 
 import contextlib
@@ -29,15 +29,16 @@ from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.retention import is_best_so_far, prune
 from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.interrupts import Interrupts
-from imagenet_trainer.train import when_done
-from imagenet_trainer.train.agreement import Coordinator
-from imagenet_trainer.train.engine_choice import process_count, run_processes, with_engine
-from imagenet_trainer.train.finished import best_of, ends_at_once, is_over
+from imagenet_trainer.train import early_stopping, when_done
+from imagenet_trainer.train.coordination import Coordinator
+from imagenet_trainer.train.engine_choice import with_engine
+from imagenet_trainer.train.finished import ends_at_once
 from imagenet_trainer.train.gpu_decoding import decodes_on_gpu
 from imagenet_trainer.train.multi_label import MeanPrecision
 from imagenet_trainer.train.observers import Observers
 from imagenet_trainer.train.plugin_observers import check_observers
 from imagenet_trainer.train.previews.batch_size import with_way_out
+from imagenet_trainer.train.processes import process_count, run_processes
 from imagenet_trainer.train.recovery import roll_back, write_with_retries
 from imagenet_trainer.train.scalar_writers import check_libraries
 from imagenet_trainer.train.session import Session, open_session
@@ -111,8 +112,8 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
     """Train epoch by epoch until the last one, or until a signal reaches one of the workers."""
     settings, progress = session.settings, session.progress
     coordinator.synchronise()
-    if progress.update == session.first_update(progress.epoch) and is_over(session):
-        observers.on_early_stop(*best_of(session.history))
+    if progress.update == session.first_update(progress.epoch) and early_stopping.is_over(session):
+        observers.on_early_stop(*early_stopping.best_of(session.history))
         return
     if coordinator.stopping:  # a signal while the session was opened: nothing has changed
         observers.log.info(
@@ -131,8 +132,8 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
                 observers.on_interrupt(progress, coordinator.interrupts.signal or 0)
                 return
             progress = finish_epoch(session, progress, scores, minival, coordinator, observers)
-            if is_over(session):
-                observers.on_early_stop(*best_of(session.history))
+            if early_stopping.is_over(session):
+                observers.on_early_stop(*early_stopping.best_of(session.history))
                 return
 
 
@@ -268,7 +269,7 @@ def finish_epoch(
     is_first_worker = session.engine.rank == 0
     observers.on_epoch(progress, scores, minival)
     following = replace(progress, epoch=number, scores=Scores(), seconds=0.0, wait_seconds=0.0)
-    is_last = number == settings.num_epochs or is_over(session)
+    is_last = number == settings.num_epochs or early_stopping.is_over(session)
     numbered = number % settings.save_period == 0 or is_last
     if is_first_worker:
         if session.confusion_gif:

@@ -24,9 +24,9 @@ from imagenet_trainer.system.interrupts import signal_name
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.system.utilisation import Load, Sampler
 from imagenet_trainer.text import printable
-from imagenet_trainer.train.agreement import Coordinator
+from imagenet_trainer.train.coordination import Coordinator
+from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.eta import RemainingTime
-from imagenet_trainer.train.finished import best_of
 from imagenet_trainer.train.plugin_observers import listeners
 from imagenet_trainer.train.recovery import write_with_retries
 from imagenet_trainer.train.scalar_writers import scalar_writers

@@ -14,7 +14,7 @@ from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import write_json
 from imagenet_trainer.train import when_done
-from imagenet_trainer.train.finished import best_of
+from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.loop import train
 from imagenet_trainer.train.setup import run_for
 

@@ -19,11 +19,12 @@ from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run, run_of
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.train.architecture import branch_ends, refuse_options, with_options
+from imagenet_trainer.train.architecture import refuse_options, with_options
 from imagenet_trainer.train.continuation import Continuation, adopted, as_continued, continuation_of
 from imagenet_trainer.train.engine import open_training_engine
 from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.train.multi_label import check_multi_label
+from imagenet_trainer.train.residual import branch_ends
 from imagenet_trainer.train.transfer import FineTuning, default_prefix
 
 # The standard deviation that --use-imagenet-data-augmentation sets, unless --rgb-std is given.

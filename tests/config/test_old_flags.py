@@ -3,7 +3,7 @@
 import pytest
 
 from imagenet_trainer.config import FitSettings, flags, layers
-from imagenet_trainer.config.other_trainers import translated
+from imagenet_trainer.config.old_flags import translated
 from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.config.values import kvstore
 from imagenet_trainer.errors import InputError

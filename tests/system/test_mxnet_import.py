@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, needs_mxnet, one_line_error, run
 
-from imagenet_trainer.system import mxnet_import, wheels
+from imagenet_trainer.system import cuda_wheels, mxnet_import, wheels
 from imagenet_trainer.system.mxnet_import import import_remedy, mx, quantization
 
 # --- around the import ----------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_cuda_wheels_are_loaded_in_the_order_of_their_dependencies(monkeypatch, 
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     monkeypatch.setattr(ctypes, "CDLL", load)
-    mxnet_import.load_cuda_wheels()
+    cuda_wheels.load_cuda_wheels()
     wanted = ["libcudart.so.11.0", "libcublas.so.11", "libcudnn.so.8", "libnccl.so.2"]
     assert [name for name in loaded if name in wanted] == wanted
 

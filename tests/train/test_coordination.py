@@ -3,7 +3,7 @@ import signal
 from helpers.worker_threads import Threads
 
 from imagenet_trainer.system.interrupts import Interrupts
-from imagenet_trainer.train.agreement import Coordinator
+from imagenet_trainer.train.coordination import Coordinator
 
 
 class OneEngine:

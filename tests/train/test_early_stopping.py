@@ -11,7 +11,7 @@ from imagenet_trainer import evaluate, fit
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.runs.events import read_events
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.train.finished import best_of
+from imagenet_trainer.train.early_stopping import best_of
 
 HELD_BACK = ("--minival", "0.2", "--folds", "5", "--fold", "2")
 

@@ -4,7 +4,7 @@ import pytest
 
 from imagenet_trainer.config import FitSettings, flags, layers
 from imagenet_trainer.config.recipes import RECIPES
-from imagenet_trainer.train.start_messages import ineffective_flags
+from imagenet_trainer.train.ineffective import ineffective_flags
 
 
 def messages_of(*words, engine="torch"):

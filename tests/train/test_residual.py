@@ -6,7 +6,7 @@ from conftest import needs_mxnet
 from imagenet_trainer import symbols
 from imagenet_trainer.graph import as_graph
 from imagenet_trainer.system.mxnet_import import mx
-from imagenet_trainer.train.architecture import branch_ends
+from imagenet_trainer.train.residual import branch_ends
 
 
 @pytest.mark.parametrize(

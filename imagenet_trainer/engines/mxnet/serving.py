@@ -17,7 +17,7 @@ from typing import Any, Optional, Sequence
 from imagenet_trainer.engines.joining import end_at_signals
 from imagenet_trainer.engines.mxnet import watch
 from imagenet_trainer.errors import InputError, run_command
-from imagenet_trainer.system.mxnet_import import load_cuda_wheels
+from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
 from imagenet_trainer.system.wheels import how_to_install_mxnet
 
 _CONTROLLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)

@@ -3,31 +3,14 @@
 from typing import Callable, Mapping, Optional, Sequence
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.symbols.summary import summarise, table
 from imagenet_trainer.system.block_cache import use_cache
-from imagenet_trainer.train.datasets import number_of_classes
-from imagenet_trainer.train.engine_choice import (
-    print_threads,
-    process_count,
-    run_processes,
-    with_engine,
-)
+from imagenet_trainer.train.engine_choice import print_threads, with_engine
 from imagenet_trainer.train.previews.batch_size import print_largest_batch
 from imagenet_trainer.train.previews.learning_rate import print_range_test
 from imagenet_trainer.train.previews.schedule import print_schedule
+from imagenet_trainer.train.previews.summary import print_summary
 from imagenet_trainer.train.previews.throughput import benchmark_loader, benchmark_training
-from imagenet_trainer.train.setup import training_setup
-
-
-def print_summary(settings: FitSettings) -> int:
-    """`fit --summary`: print the layers of the network, its parameters and multiply-adds."""
-    setup = training_setup(settings)
-    classes, image_shape = number_of_classes(settings), setup.settings.image_shape
-    symbol = setup.symbol(classes)
-    print(f"{setup.name}: {classes} classes, images of {' x '.join(map(str, image_shape))}\n")
-    print(table(summarise(symbol, image_shape), settings.batch_size))
-    return 0
-
+from imagenet_trainer.train.processes import process_count, run_processes
 
 _PREVIEWS: Mapping[str, Callable[[FitSettings], int]] = {
     "find_lr": print_range_test,

@@ -1,0 +1,39 @@
+"""Early stopping (--patience): a function of the rows of history.csv, so resume changes nothing.
+
+The best epoch is that of `runs.retention`.
+"""
+
+from typing import Any, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
+from imagenet_trainer.runs.retention import merit
+from imagenet_trainer.train.session import Session
+
+
+def best_of(history: Sequence[Mapping[str, Any]]) -> Tuple[int, int]:
+    """The best epoch of some rows of history.csv, and the last one; (0, 0) without any."""
+
+    def merit_of(row: Mapping[str, Any]) -> Tuple[float, float, int]:
+        part = "minival" if row.get("minival_rank1", "") != "" else "val"
+        score = row.get(f"{part}_{MEAN_AVERAGE_PRECISION}", "")
+        score = row[f"{part}_rank1"] if score == "" else score
+        return merit(float(score), float(row[f"{part}_loss"]), int(row["epoch"]))
+
+    if not history:
+        return 0, 0
+    return int(max(history, key=merit_of)["epoch"]), int(history[-1]["epoch"])
+
+
+def is_over(session: Session) -> bool:
+    """Whether --patience ends the training after the last finished epoch; worker 0 decides.
+
+    All workers call it together.
+    """
+    patience = session.settings.patience
+    if not patience:
+        return False
+    best, last = best_of(session.history)
+    over = session.engine.rank == 0 and last - best >= patience
+    return bool(session.engine.sum_over_workers(np.array([float(over)]))[0])
