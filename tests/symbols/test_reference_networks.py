@@ -6,28 +6,20 @@ fails in tests/graph/test_networks.py, too.
 """
 
 import functools
-import importlib.util
 import math
 
 import numpy as np
 import pytest
+from helpers.gluoncv_networks import gluoncv  # noqa: F401
 
 from imagenet_trainer import symbols
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.symbol import parameter_shapes
-from imagenet_trainer.symbols.gluoncv_zoo import import_gluoncv
 from imagenet_trainer.system.mxnet_import import mx
 
 nn = mx.gluon.nn
 gluon = mx.gluon.model_zoo.vision
 CLASSES = 11
-
-
-@pytest.fixture(scope="module")
-def gluoncv():
-    if importlib.util.find_spec("gluoncv") is None:
-        pytest.skip("GluonCV is not installed")
-    return import_gluoncv()
 
 
 def random_parameters(symbol, image_shape):
