@@ -54,7 +54,7 @@ def test_a_misspelt_flag_is_one_line(name, capsys):
 @pytest.mark.parametrize(
     ("name", "argv", "parts"),
     [
-        ("im2rec", ["data/train", "ILSVRC/train"], ["data/train.lst", "--list --recursive"]),
+        ("im2rec", ["data/train", "."], ["data/train.lst", "--list --recursive"]),
         ("im2rec", ["--list", "--recursive", "data/train", "ILSVRC/train"], ["ILSVRC/train"]),
         ("fit", [], ["--data-train data/train.rec", "run first: python tools/im2rec.py"]),
         ("evaluate", [], ["runs/", "python -m imagenet_trainer.fit"]),
