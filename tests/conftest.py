@@ -186,6 +186,14 @@ def one_line_error(result, *words: str) -> str:
     return lines[0]
 
 
+def message_of(function, *arguments, **more):
+    """The message of a function's InputError, which is one line."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **more)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 def one_line_failure(main, name, capsys):
     """Call a command that must exit with 2 and one line; return it without the name."""
 

@@ -152,7 +152,6 @@ def _row(what: str, value: str, target: str = "") -> str:
 
 
 def _command(kind: _Kind) -> List[str]:
-    """Return the command of a training."""
     network, dtype, engine = kind
     return [
         sys.executable, "-m", "imagenet_trainer.fit", "--network", network, "--engine", engine,

@@ -197,11 +197,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line, which `compare` composes."""
     about = "Measure a trained network; compare runs this for each of its networks."
     settings = flags.parse(MeasureSettings, argv, "measuring", about)
-
-    def body() -> None:
-        measure(settings)
-
-    return run_command("measuring", body)
+    return run_command("measuring", partial(measure, settings))
 
 
 if __name__ == "__main__":

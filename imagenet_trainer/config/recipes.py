@@ -341,17 +341,12 @@ def markdown() -> str:
             f"{one.about}.",
             "",
             "```",
-            _wrapped(one.command),
+            " \\\n    ".join(textwrap.wrap(one.command, 110, break_on_hyphens=False)),
             "```",
             "",
         ]
         lines += [f"- {label}: {text}" for label, text in _facts(one)] + [""]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _wrapped(command: str) -> str:
-    """A command on lines that a page can show."""
-    return " \\\n    ".join(textwrap.wrap(command, 110, break_on_hyphens=False))
 
 
 def _facts(recipe: Recipe) -> Tuple[Tuple[str, str], ...]:

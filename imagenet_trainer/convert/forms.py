@@ -3,8 +3,6 @@
 import os
 from typing import Any, Dict, Tuple
 
-import numpy as np
-
 from imagenet_trainer import config
 from imagenet_trainer.convert import onnx_file
 from imagenet_trainer.convert.graph import Model, without_label
@@ -66,8 +64,9 @@ def to_onnx(
     difference, engine = None, ""
     if has_engine():
         engine = TITLES[choose_engine(Devices()).engine]
-        wanted = _predictions(symbol, checkpoint, images)
-        difference = float(abs(probabilities - wanted).max())
+        on_cpu = engine_for(symbol, checkpoint, Devices(), len(images))
+        on_cpu.set_params(checkpoint.arg, checkpoint.aux)
+        difference = float(abs(probabilities - on_cpu.predict(images)).max())
         if not difference <= LARGEST_DIFFERENCE:
             raise InputError(
                 f"{path}: onnxruntime's probabilities differ from {engine}'s by {difference:.2g} "
@@ -91,13 +90,6 @@ def to_onnx(
         "largest_difference": difference,
         "checked_pictures": len(images) if engine else 0,
     }
-
-
-def _predictions(symbol: Symbol, checkpoint: Checkpoint, images: np.ndarray) -> np.ndarray:
-    """The engine's probabilities (n, classes) of uint8 RGB (n, h, w, 3), on the CPU."""
-    engine = engine_for(symbol, checkpoint, Devices(), len(images))
-    engine.set_params(checkpoint.arg, checkpoint.aux)
-    return engine.predict(images)
 
 
 def check_int8() -> None:

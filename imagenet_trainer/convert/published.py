@@ -224,15 +224,11 @@ def _checked(
     path: str,
 ) -> PublishedNetwork:
     size, resize, (mean, std) = preparation
-    classes = _number_of_classes(network, arg, path)
+    last = last_layer(network)
+    if last not in arg:
+        raise InputError(f"{path}: has no {last}: it is from another network")
+    classes = len(arg[last])
     shape = (3, size, size)
     check_parameters(symbols.get_symbol(network, classes, shape), shape, arg, aux, path)
     how = Preprocessing(shape, mean, std, resize)
     return PublishedNetwork(network, arg, aux, how, default_classes(classes))
-
-
-def _number_of_classes(network: str, arg: Arrays, path: str) -> int:
-    last = last_layer(network)
-    if last not in arg:
-        raise InputError(f"{path}: has no {last}: it is from another network")
-    return len(arg[last])

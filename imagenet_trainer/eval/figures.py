@@ -171,7 +171,6 @@ def _is_current(one: Path, png: Path) -> bool:
 
 
 def _digest(matrix: Counts, texts: Sequence[str]) -> str:
-    """A digest of everything that is drawn."""
     digest = hashlib.sha256()
     for array in arrays_of(matrix).values():
         digest.update(array.tobytes())

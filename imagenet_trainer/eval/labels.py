@@ -12,6 +12,7 @@ import csv
 import json
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple, TypeVar
 
@@ -217,14 +218,10 @@ def list_path(rec_path: str) -> str:
 
 def named_images(dataset: Dataset) -> Iterator[Tuple[int, str]]:
     """Key and path of each image, as far as lists lie beside the shards."""
-    lists: Dict[str, Dict[int, str]] = {}
+    read = cache(paths_by_key)  # several shards have one list
     for file in dataset.shards.files:
-        path = list_path(file.path)
-        if path not in lists:
-            lists[path] = paths_by_key(path)
-        for key in file.keys.tolist():
-            if key in lists[path]:
-                yield key, lists[path][key]
+        names = read(list_path(file.path))
+        yield from ((key, names[key]) for key in file.keys.tolist() if key in names)
 
 
 def names_by_key(dataset: Dataset) -> Dict[int, str]:
@@ -237,18 +234,16 @@ def names_by_key(dataset: Dataset) -> Dict[int, str]:
 def file_names(dataset: Dataset) -> List[str]:
     """The path of each image, from the lists beside the shards; InputError without them."""
     names: List[str] = []
-    lists: Dict[str, Dict[int, str]] = {}
+    read = cache(paths_by_key)
     for file in dataset.shards.files:
         path = list_path(file.path)
-        if path not in lists:
-            lists[path] = paths_by_key(path)
-            if not lists[path]:
-                raise InputError(
-                    f"{path}: does not exist, so the names of the images are unknown; copy the "
-                    "list beside the shard"
-                )
+        if not read(path):
+            raise InputError(
+                f"{path}: does not exist, so the names of the images are unknown; copy the list "
+                "beside the shard"
+            )
         try:
-            names += [lists[path][int(key)] for key in file.keys]
+            names += [read(path)[int(key)] for key in file.keys]
         except KeyError as error:
             raise InputError(f"{path}: has no image {error}; it is not the shard's list") from None
     return names

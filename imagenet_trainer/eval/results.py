@@ -365,7 +365,6 @@ def same(about: Dict[str, Any], other: Dict[str, Any]) -> bool:
 
 
 def _prepared(about: Dict[str, Any]) -> Preprocessing:
-    """The preprocessing of an entry."""
     return Preprocessing.of_dict({**about["preprocessing"], "bgr": about["views"]["bgr"]})
 
 

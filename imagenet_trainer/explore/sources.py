@@ -195,7 +195,8 @@ class Packed:
                 keep_images(self.shards)
             labels = len(self.shards.record(0).labels) if len(self.shards) else 0
             if labels > 1 and label_index is None:
-                self.note = _several_labels(labels)
+                advice = f"{commands.label_index(labels)} makes one the class"
+                self.note = f"the records have {labels} labels; {advice}"
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -238,10 +239,6 @@ class Packed:
 def _selected(labels: Sequence[float], index: int) -> Tuple[float, ...]:
     """One of several labels; -1, which is no class, where it is not there."""
     return (labels[index] if index < len(labels) else NO_CLASS,)
-
-
-def _several_labels(labels: int) -> str:
-    return f"the records have {labels} labels; {commands.label_index(labels)} makes one the class"
 
 
 def _numbered(labels: Sequence[int]) -> Tuple[ClassName, ...]:

@@ -85,7 +85,6 @@ def _check_file(data: bytes, max_pixels: int, remarks: Optional[List[str]]) -> N
 
 
 def _centre(image: np.ndarray) -> np.ndarray:
-    """Crop the centre square."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -75,7 +75,6 @@ def pack_lists(settings: Im2recSettings) -> int:
 def _classes(
     prefix: str, lists: Sequence[ImageList], classes_from: str, named: Optional[Dict[int, str]]
 ) -> PackClasses:
-    """The classes of the lists, by --classes-from."""
     if classes_from == "none":
         return classes_of_pack(prefix, lists, named=named)
     if classes_from:

@@ -98,7 +98,6 @@ def repair(pack: Pack, shard: str, threads: int, progress: ProgressCallback) -> 
 
 
 def _lines_of_shard(pack: Pack, manifest: Manifest, number: int) -> List[int]:
-    """The lines of the list that are in a shard."""
     rejected = deque(one.path for one in manifest.rejected)
     packed = []
     for line, path in enumerate(pack.images.paths):

@@ -128,7 +128,6 @@ def write_pack(
 
 
 def _matches_files(pack: Pack, journal: Journal) -> bool:
-    """Whether the files on disk match the journal."""
     total = len(journal.shards)
     for number, shard in enumerate(journal.shards):
         sizes = [_size(pack.stem(number) + ".rec.partial")]
@@ -345,7 +344,6 @@ def _rename(pack: Pack, journal: Journal, manifest: Manifest) -> None:
 
 
 def _manifest_of(pack: Pack, journal: Journal) -> Manifest:
-    """The manifest of the shards in the journal."""
     rejected = tuple(
         Rejected(pack.images.paths[line], reason) for line, reason in journal.rejected.items()
     )

@@ -1,4 +1,5 @@
 import pytest
+from conftest import message_of
 
 from imagenet_trainer import config
 from imagenet_trainer.comparison.candidates import check, find_candidates
@@ -12,10 +13,7 @@ def candidates(*arguments):
 
 
 def refused(*arguments):
-    with pytest.raises(InputError) as caught:
-        candidates(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return message_of(candidates, *arguments)
 
 
 def test_networks_by_name():

@@ -1,11 +1,11 @@
 import re
 
 import pytest
+from conftest import message_of
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.other_trainers import WAYS_OUT, way_out
-from imagenet_trainer.errors import InputError
 
 
 def flags_of(settings):
@@ -66,9 +66,7 @@ def test_every_flag_of_the_others_is_ours_or_has_a_way_out(flag):
 
 
 def error_of(settings, *words):
-    with pytest.raises(InputError) as error:
-        flags.parse_or_raise(settings, words)
-    return str(error.value)
+    return message_of(flags.parse_or_raise, settings, words)
 
 
 @pytest.mark.parametrize(("flag", "wanted"), [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_pack, write_records
+from conftest import message_of, write_pack, write_records
 
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.matching import with_classes_of
@@ -14,11 +14,7 @@ from imagenet_trainer.packing import im2rec
 
 
 def refused(*arguments):
-    """The message of `open_dataset`, which is one line."""
-    with pytest.raises(InputError) as caught:
-        open_dataset(*map(str, arguments))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return message_of(open_dataset, *map(str, arguments))
 
 
 def write_shard(path: Path, count: int, first: int = 0) -> str:

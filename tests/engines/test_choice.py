@@ -1,4 +1,5 @@
 import pytest
+from conftest import message_of
 from helpers.fake_gpus import (
     H100,
     V100,
@@ -7,14 +8,10 @@ from helpers.fake_gpus import (
 
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import TORCHRUN, choose_engine, version_of
-from imagenet_trainer.errors import InputError
 
 
 def refused(*arguments, **more):
-    with pytest.raises(InputError) as error:
-        choose_engine(Devices(*arguments, **more))
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return message_of(choose_engine, Devices(*arguments, **more))
 
 
 def test_mxnet_is_preferred(machine):

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import needs_mxnet
+from conftest import message_of, needs_mxnet
 from helpers.fake_gpus import (
     H100,
     V100,
@@ -79,9 +79,7 @@ def test_an_error_of_dali_names_the_flag(monkeypatch, machine):
 
 
 def refused(settings):
-    with pytest.raises(InputError) as error:
-        decodes_on_gpu(settings)
-    return str(error.value)
+    return message_of(decodes_on_gpu, settings)
 
 
 def test_impossible_decoding_is_one_line(monkeypatch, machine):

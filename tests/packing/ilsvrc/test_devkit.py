@@ -2,10 +2,10 @@ import io
 import tarfile
 
 import pytest
+from conftest import message_of
 from helpers import miniature
 
 from imagenet_trainer.data.records.manifest import known_synsets
-from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.ilsvrc import devkit
 from imagenet_trainer.packing.ilsvrc.devkit import check_numbering, read_blacklist, read_labels
 
@@ -20,13 +20,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     miniature.write_files(".", miniature.devkit_files())
     return tmp_path / "ILSVRC2012_devkit_t12" / "data"
-
-
-def message_of(function, *words):
-    with pytest.raises(InputError) as caught:
-        function(*map(str, words))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -49,12 +42,12 @@ def test_numbers_go_through_meta_mat_and_not_through_the_sorted_order(here):
     (here / "meta.mat").write_bytes(miniature.meta_mat(exchanged.items()))
     # The class of image 1 is known, which detects this; other labels follow meta.mat.
     assert "ILSVRC2012_val_00000001 has class n09193705, but shows n01751748" in message_of(
-        read_labels, here
+        read_labels, str(here)
     )
     order = list(known_synsets())
     sorted_ids = {number: order[number - 1] for number, _ in miniature.FIRST}
     (here / "meta.mat").write_bytes(miniature.meta_mat(sorted_ids.items()))
-    assert "the devkit's number 490" in message_of(read_labels, here)
+    assert "the devkit's number 490" in message_of(read_labels, str(here))
 
 
 def test_kaggles_csv(tmp_path):
@@ -102,8 +95,8 @@ def test_missing_files(here, tmp_path):
     assert "empty: " in message_of(read_labels, "empty")
     (here / "meta.mat").unlink()
     (here / "ILSVRC2012_validation_ground_truth.txt").rename(here / "truth.txt")
-    assert "ILSVRC2012_validation_ground_truth.txt" in message_of(read_labels, here)
-    message = message_of(read_labels, here / "truth.txt")
+    assert "ILSVRC2012_validation_ground_truth.txt" in message_of(read_labels, str(here))
+    message = message_of(read_labels, str(here / "truth.txt"))
     assert message.startswith(f"{here}/truth.txt: ") and "meta.mat" in message
 
 
@@ -116,7 +109,7 @@ def test_damaged_devkits(here, tmp_path):
     damaged = [b"", b"text", meta[:200], meta[:-20], b"MATLAB 7.3 MAT-file".ljust(512, b"\0")]
     for data in damaged:
         (here / "meta.mat").write_bytes(data)
-        assert "meta.mat: " in message_of(read_labels, here)
+        assert "meta.mat: " in message_of(read_labels, str(here))
 
 
 def test_a_table_of_other_things(here):
@@ -126,7 +119,7 @@ def test_a_table_of_other_things(here):
         buffer = io.BytesIO()
         savemat(buffer, {"synsets": table})
         (here / "meta.mat").write_bytes(buffer.getvalue())
-        assert "meta.mat: " in message_of(read_labels, here)
+        assert "meta.mat: " in message_of(read_labels, str(here))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +134,7 @@ def test_a_table_of_other_things(here):
 )
 def test_invalid_ground_truths(here, text, reason):
     (here / "ILSVRC2012_validation_ground_truth.txt").write_text(text)
-    assert reason in message_of(read_labels, here)
+    assert reason in message_of(read_labels, str(here))
 
 
 @pytest.mark.parametrize(
@@ -159,14 +152,14 @@ def test_invalid_ground_truths(here, text, reason):
 def test_invalid_csv_files(tmp_path, text, reason):
     path = tmp_path / "labels.csv"
     path.write_text(text)
-    assert reason in message_of(read_labels, path)
+    assert reason in message_of(read_labels, str(path))
 
 
 def test_an_invalid_blacklist(tmp_path):
     path = tmp_path / "blacklist.txt"
     path.write_text("36\nn01440764\n")
-    assert f"{path}: line 2: 'n01440764' " in message_of(read_blacklist, path)
-    assert "No such file" in message_of(read_blacklist, tmp_path / "gone")
+    assert f"{path}: line 2: 'n01440764' " in message_of(read_blacklist, str(path))
+    assert "No such file" in message_of(read_blacklist, str(tmp_path / "gone"))
 
 
 def test_a_devkit_tar_is_not_unpacked(here, tmp_path):
