@@ -201,6 +201,11 @@ def _finished(settings: CompareSettings, arguments: Sequence[str]) -> List[Candi
                 f"{commands.TRAIN}"
             )
         config = run.settings()
+        if config.get("multi_label"):
+            raise InputError(
+                f"--runs {prefix}: is for images with several classes (--multi-label), and compare "
+                "counts the one class of an image; omit it, evaluate has its scores"
+            )
         share = config.get("train_fraction", default_of(FitSettings, "train_fraction"))
         name = _unique(printable(run.folder.resolve().name), counts, None)
         series = name[: -len(f"-{share:g}")] if name.endswith(f"-{share:g}") else name

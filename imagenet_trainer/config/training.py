@@ -189,7 +189,10 @@ class RunSettings:
     """Length of the run, files, logging, and previews that replace the training."""
 
     num_epochs: int = option(
-        80, "number of epochs: passes over the training images", integer(1), may_change=True
+        80,
+        "number of epochs: passes over the training images",
+        integer(1, 1_000_000),
+        may_change=True,
     )
     seed: int = option(0, "seed of all random numbers", integer(0, 2**63 - 1))
     seeds: int = option(

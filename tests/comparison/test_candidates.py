@@ -110,3 +110,9 @@ def test_all_use_the_same_images(packed, tmp_path):
         )
     with pytest.raises(InputError, match=r"none\.rec"):
         check(candidates("--networks", "resnet-18", "--data-train", "none.rec"))
+
+
+def test_runs_for_images_with_several_classes_have_no_rank(tmp_path):
+    (tmp_path / "model-0001.params").write_bytes(b"parameters")
+    (tmp_path / "config.json").write_text('{"settings": {"multi_label": true}}')
+    assert refused("--runs", f"{tmp_path}/model").startswith(f"--runs {tmp_path}/model: is for ")
