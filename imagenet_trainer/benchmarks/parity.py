@@ -65,7 +65,7 @@ class Results:
     statistics: Arrays  # moving means and variances after the update
 
 
-def case_of(name: str, batch: Optional[int] = None, learned: bool = True) -> Case:
+def case_of(name: str, batch: Optional[int] = None) -> Case:
     """Return a network of the registry with noise images and parameters where it is differentiable.
 
     Parameters
@@ -74,8 +74,6 @@ def case_of(name: str, batch: Optional[int] = None, learned: bool = True) -> Cas
         as `symbols.find` takes it.
     batch
         number of images; by default 16, for 107 pixels 4.
-    learned
-        False for the network's initial parameters, unchanged.
 
     Raises InputError for an unknown name, or images that the network does not accept.
 
@@ -84,9 +82,6 @@ def case_of(name: str, batch: Optional[int] = None, learned: bool = True) -> Cas
     batch = batch or _IMAGES.get(shape[1], _BATCH)
     shapes = parameter_shapes(symbol, shape)
     arg, aux = initial_parameters(*shapes, symbols.find(name).initializer, 0)
-    if not learned:
-        images, labels = _batch(shape, batch, 0)
-        return Case(symbol, arg, aux, images, labels, 0.0)
     arg = like_learned(arg)
     best: Optional[Case] = None
     for seed in range(_TRIES):
