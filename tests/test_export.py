@@ -167,6 +167,9 @@ def test_networks_become_onnx(name):
     shape = smallest_shape(name)
     symbol = symbols.get_symbol(name, classes_of(name), shape)
     arg, aux = first_parameters(*parameter_shapes(symbol, shape))
+    # With scales of 1 activations grow from block to block, and in gates rounding grows with them:
+    # MXNet, PyTorch and ONNX differed by 2 % in SE-ResNet-101.
+    arg = {key: value / 2 if key.endswith("gamma") else value for key, value in arg.items()}
     images = np.random.default_rng(0).integers(0, 256, (3, *shape[1:], 3), np.uint8)
     mean, std = HOW.rgb_mean, HOW.rgb_std
     planes = normalise(images, mean, std)

@@ -33,14 +33,16 @@ def library(name):
 
 @pytest.fixture
 def safetensors(tmp_path):
-    """Writes arrays to a .safetensors file."""
+    """Writes arrays to a .safetensors file, which is removed: all networks together have 12 GB."""
     import safetensors.numpy as numpy
 
     def write(arrays, name="weights.safetensors", metadata=None):
         numpy.save_file(arrays, tmp_path / name, metadata)
         return str(tmp_path / name)
 
-    return write
+    yield write
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
 
 
 def imported(path, prefix, *words):
