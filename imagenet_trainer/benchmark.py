@@ -6,7 +6,6 @@ takes the flags of a training, and reports what limits its speed and what to cha
 """
 
 import imagenet_trainer.system.interruptible  # noqa: F401
-from imagenet_trainer.system.files import write_json
 
 # isort: split
 import importlib
@@ -21,6 +20,7 @@ from imagenet_trainer.config.measured import BenchmarkResult, BottleneckResult
 from imagenet_trainer.config.python_api import command_function, with_flags
 from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.system.files import write_json
 
 
 class Kind(NamedTuple):

@@ -268,7 +268,9 @@ class Study:
         """Train from JPEG shards, as `fit` reads them; with `decode` gpu, DALI decodes."""
         if decode == "gpu" and not self.workload.gpus:
             return
-        from gpu_shards import has_dali, shard_speed  # needs OpenCV
+        from gpu_shards import shard_speed  # needs OpenCV, as the next
+
+        from imagenet_trainer.train.gpu_decoding import has_dali
 
         if decode == "gpu" and not has_dali():
             return

@@ -9,9 +9,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import Batch, loader_threads, training_batches
 from imagenet_trainer.train.datasets import open_order, open_training_set
-from imagenet_trainer.train.gpu_decoding import decoded, has_dali
-
-__all__ = ["has_dali", "shard_speed"]
+from imagenet_trainer.train.gpu_decoding import decoded
 
 
 def shard_speed(engine: Any, batch: int, study: Any, decode: str) -> Tuple[float, float]:

@@ -7,11 +7,7 @@ from typing import Dict, List, Optional, Tuple
 
 from imagenet_trainer import config, symbols
 from imagenet_trainer.convert import other_weights
-from imagenet_trainer.convert.described import (
-    SYMBOL,
-    described_classes,
-    described_preprocessing,
-)
+from imagenet_trainer.convert.described import SYMBOL, described_classes, described_preprocessing
 from imagenet_trainer.convert.download import fetch, is_address, name_of
 from imagenet_trainer.convert.graph import last_layer
 from imagenet_trainer.convert.model_zoo import (
@@ -23,7 +19,7 @@ from imagenet_trainer.convert.model_zoo import (
     PublishedCheckpoint,
 )
 from imagenet_trainer.data.classes import default_classes
-from imagenet_trainer.engines.symbol import check_parameters, load_symbol
+from imagenet_trainer.engines.symbol import check_parameters, load_symbol, number_of_classes
 from imagenet_trainer.errors import ArgumentError, InputError, print_message
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.runs import params
@@ -200,9 +196,8 @@ def _with_its_graph(
     aux = {key: value for key, value in arrays.items() if key in moving}
     arg = {key: value for key, value in arrays.items() if key not in moving}
     check_parameters(graph, how.image_shape, arg, aux, path)
-    outputs = graph.infer_shape(data=(1, *how.image_shape))[1]
-    assert outputs is not None  # check_parameters has inferred them
-    classes = described_classes(metadata, default_classes(outputs[0][1]))
+    count = number_of_classes(graph, how.image_shape)
+    classes = described_classes(metadata, default_classes(count))
     return PublishedNetwork("", arg, aux, how, classes, graph)
 
 

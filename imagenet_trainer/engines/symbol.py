@@ -104,7 +104,7 @@ def check_state(
             )
 
 
-def number_of_classes(symbol: Any, image_shape: Tuple[int, int, int]) -> int:
+def number_of_classes(symbol: Any, image_shape: Sequence[int]) -> int:
     """The number of a network's outputs; image_shape is (channels, height, width)."""
     _, outputs, _ = as_graph(symbol).infer_shape(data=(1, *image_shape))
     if not outputs:

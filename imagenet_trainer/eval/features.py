@@ -79,8 +79,8 @@ def write_features(
     with atomic_write(into / "metadata.tsv", "w") as file:
         for row in _metadata(predictions, classes, chosen):
             file.write("\t".join(printable(cell).replace("\t", " ") for cell in row) + "\n")
-    names = 'tensor_path: "features.tsv"\n  metadata_path: "metadata.tsv"'
-    write_file(into / "projector_config.pbtxt", f"embeddings {{\n  {names}\n}}\n")
+    config = 'embeddings {\n  tensor_path: "features.tsv"\n  metadata_path: "metadata.tsv"\n}\n'
+    write_file(into / "projector_config.pbtxt", config)
     return path, into
 
 

@@ -237,13 +237,14 @@ def file_names(dataset: Dataset) -> List[str]:
     read = cache(paths_by_key)
     for file in dataset.shards.files:
         path = list_path(file.path)
-        if not read(path):
+        found = read(path)
+        if not found:
             raise InputError(
                 f"{path}: does not exist, so the names of the images are unknown; copy the list "
                 "beside the shard"
             )
         try:
-            names += [read(path)[int(key)] for key in file.keys]
+            names += [found[int(key)] for key in file.keys]
         except KeyError as error:
             raise InputError(f"{path}: has no image {error}; it is not the shard's list") from None
     return names
