@@ -781,7 +781,7 @@ class _Evaluate(ModuleType):
             also show why the N worst errors of the last epoch were made (24 without a
             value): which parts of the image speak for the predicted and for the labelled
             class (Grad-CAM), and the nearest training images; in explain-EPOCH.csv, .jpg
-            and the report
+            and the report; 0: do not
         explain_nearest
             nearest training images of each error of --explain; 0: none
         explain_images
@@ -1293,8 +1293,9 @@ class _Benchmark(ModuleType):
             what to measure; or bottleneck, which is followed by flags of fit and has its
             own --help
         images
-            number of images; by default 1000; 2000 for pack, 500 for checks, 160 for train
-            and evaluate, 8000 for reading, 50000 for numbers, 500000 for many-classes
+            number of images; by default 1000; 2000 for pack and loader --against, 500 for
+            checks, 160 for train and evaluate, 8000 for reading (8192 with --latency),
+            50000 for numbers, 500000 for many-classes
         rounds
             measured rounds; the median is printed
         threads
@@ -1309,7 +1310,8 @@ class _Benchmark(ModuleType):
             loader: measure it against loaders of these libraries only, also resume and
             order
         latency
-            reading: from a server on this machine that answers after this time instead
+            reading: from a server on this machine that answers after this time instead; 0:
+            from a disk
         json
             also write the numbers to this file, by name
         keep

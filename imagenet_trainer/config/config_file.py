@@ -2,6 +2,7 @@
 
 from typing import Any, Dict
 
+from imagenet_trainer.config.flags import field_of
 from imagenet_trainer.errors import InputError
 
 _FLAG = "--config"
@@ -11,8 +12,8 @@ _LARGEST = 1 << 20  # bytes; a file of settings has some thousand
 def read(path: str) -> Dict[str, Any]:
     """The values in a file by their keys.
 
-    Raises InputError for a file that cannot be read or has something else than single values and
-    lists.
+    Raises InputError for a file that cannot be read, has something else than single values and
+    lists, or has a flag twice.
     """
     content = _parsed_file(path)
     if isinstance(content, dict) and isinstance(content.get("settings"), dict):
@@ -49,8 +50,22 @@ def _parsed_file(path: str) -> Any:
     if len(text) > _LARGEST:
         raise InputError(f"{_FLAG} {path}: is larger than 1 MiB, so it is no file of flags")
     try:
+        _check_keys(yaml.compose(text, yaml.SafeLoader), path)
         return yaml.safe_load(text)  # JSON is YAML
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         raise InputError(f"{_FLAG} {path}{line}: is neither YAML nor JSON") from error
+
+
+def _check_keys(root: Any, path: str) -> None:
+    """Raise InputError for a flag with two lines, of which YAML would silently take the last."""
+    import yaml
+
+    seen = set()
+    for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
+        name = field_of(str(key.value))
+        if name in seen:
+            where = f"{_FLAG} {path}, line {key.start_mark.line + 1}"
+            raise InputError(f"{where}: {key.value}: is there twice; keep one")
+        seen.add(name)

@@ -111,6 +111,11 @@ def flag_of(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
+def field_of(flag: str) -> str:
+    """Field of a flag, also of one without dashes in front: `batch-size` is `batch_size`."""
+    return flag.lstrip("-").replace("-", "_")
+
+
 def formatted(value: Any, exact: bool = False) -> str:
     """A value as on a command line, for messages: floats have up to six digits, unless `exact`."""
     if isinstance(value, (tuple, list)):
@@ -185,7 +190,7 @@ def _argument_type(parse: Parser) -> Parser:
             return parse(text)
         except ValueError as error:
             reason = str(error)
-            if not reason.startswith("must") and parse is not str:
+            if not reason.startswith("must"):
                 reason = "not a number"  # of float, whose message repeats the text
             raise argparse.ArgumentTypeError(f"{text!r}: {reason}") from None
 
@@ -289,10 +294,12 @@ def is_given(name: str, argv: Sequence[str]) -> bool:
 
 def texts_of(name: str, argv: Sequence[str]) -> List[str]:
     """What follows the flag of a field, each time that a command line has it; "" at its end."""
-    pairs = ((*word.partition("="), after) for word, after in zip(argv, [*argv[1:], ""]))
-    return [
-        text if equals else after for flag, equals, text, after in pairs if flag == flag_of(name)
-    ]
+    found = []
+    for word, after in zip(argv, [*argv[1:], ""]):
+        flag, equals, text = word.partition("=")
+        if flag == flag_of(name):
+            found.append(text if equals else after)
+    return found
 
 
 _RAISING: Dict[type, argparse.ArgumentParser] = {}  # making one takes longer than its use

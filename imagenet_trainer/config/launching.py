@@ -23,9 +23,11 @@ class LaunchSettings:
         0, "number of servers that sum gradients; 0: one per worker", integer(0, 65536), short="-s"
     )
     hostfile: str = option(
-        "", "file with one host per line, `name[:port] [slots=N]`, for ssh and mpi", str,
-        short="-H", metavar="FILE",
-    )  # fmt: skip
+        "",
+        "file with one host per line, `name[:port] [slots=N]`, for ssh and mpi",
+        short="-H",
+        metavar="FILE",
+    )
     launcher: str = option(
         "auto",
         "how workers are started; auto: slurm inside an allocation, otherwise ssh with a host "
@@ -46,13 +48,16 @@ class LaunchSettings:
         metavar="N",
     )
     host_address: str = option(
-        "", "address of this machine for the others, with --nodes that of machine 0; by default "
-        "that of the route to them", str, metavar="ADDRESS",
-    )  # fmt: skip
+        "",
+        "address of this machine for the others, with --nodes that of machine 0; by default that "
+        "of the route to them",
+        metavar="ADDRESS",
+    )
     interface: str = option(
-        "", "network interface that every machine uses; by default that of the route", str,
+        "",
+        "network interface that every machine uses; by default that of the route",
         metavar="NAME",
-    )  # fmt: skip
+    )
     port: int = option(
         0,
         "port of the scheduler, with --engine torch of worker 0; 0: a free one, on another machine "
@@ -78,19 +83,17 @@ class LaunchSettings:
         metavar="LIST",
     )
     directory: str = option(
-        "", "working directory on every machine; by default the current one", str,
-        metavar="FOLDER",
-    )  # fmt: skip
+        "", "working directory on every machine; by default the current one", metavar="FOLDER"
+    )
     python: str = option(
-        "", "Python interpreter on every machine; by default the launcher's", str, metavar="FILE"
+        "", "Python interpreter on every machine; by default the launcher's", metavar="FILE"
     )
     ssh: str = option(
         "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15",
         "command that connects to a host",
-        str,
         metavar="COMMAND",
     )
     options: str = option(
-        "", "additional arguments for mpirun or srun, in quotes", str, metavar="ARGUMENTS"
-    )  # fmt: skip
+        "", "additional arguments for mpirun or srun, in quotes", metavar="ARGUMENTS"
+    )
     dry_run: bool = option(False, "print the command lines and start nothing")

@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence
 
 from imagenet_trainer.config import config_file, recipes
-from imagenet_trainer.config.flags import flag_of, given, parse_or_raise, texts_of
+from imagenet_trainer.config.flags import field_of, flag_of, given, parse_or_raise, texts_of
 from imagenet_trainer.config.old_flags import translated
 from imagenet_trainer.config.python_values import arguments_of
 from imagenet_trainer.config.training import FitSettings
@@ -101,7 +101,7 @@ def _of_file(path: str) -> Iterator[Value]:
         return
     source = f"{_CONFIG} {path}"
     for key, value in config_file.read(path).items():
-        name = key.lstrip("-").replace("-", "_")
+        name = field_of(key)
         if name in ("config", "set"):  # of the run whose config.json it is
             continue
         with attributed_to(source):
@@ -125,7 +125,7 @@ def _of_assignments(assignments: Sequence[str]) -> Iterator[Value]:
         with attributed_to(f"{_SET} {text}"):
             if not equals:
                 raise InputError("must be NAME=VALUE")
-            field = _field(key.lstrip("-").replace("-", "_"), key, lambda field: field)
+            field = _field(field_of(key), key, lambda field: field)
             yield Value(field, config_file.parsed(value), _SET, f"{_SET} {text}")
 
 

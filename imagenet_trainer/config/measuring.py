@@ -34,8 +34,9 @@ class BenchmarkSettings:
     )
     images: Optional[int] = option(
         None,
-        "number of images; by default 1000; 2000 for pack, 500 for checks, 160 for train and "
-        "evaluate, 8000 for reading, 50000 for numbers, 500000 for many-classes",
+        "number of images; by default 1000; 2000 for pack and loader --against, 500 for checks, "
+        "160 for train and evaluate, 8000 for reading (8192 with --latency), 50000 for numbers, "
+        "500000 for many-classes",
         integer(64, 1_000_000),
     )
     rounds: int = option(5, "measured rounds; the median is printed", integer(1))
@@ -59,8 +60,9 @@ class BenchmarkSettings:
     )
     latency: float = option(
         0.0,
-        "reading: from a server on this machine that answers after this time instead",
-        number(0.1, 10_000),
+        "reading: from a server on this machine that answers after this time instead; 0: from a "
+        "disk",
+        number(0, 10_000),
         metavar="MS",
     )
     json: str = option("", _JSON, metavar="FILE")

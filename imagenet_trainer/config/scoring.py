@@ -92,7 +92,6 @@ class PreparationSettings:
         "run; by default the checkpoint's, or ImageNet's for 1000 outputs",
         metavar="FILE",
     )
-
     calibrated: bool = option(
         False,
         "1: divide the logits by the temperature that evaluate --calibrate fitted for the epoch",
@@ -253,8 +252,8 @@ class EvaluateSettings(
         0,
         "also show why the N worst errors of the last epoch were made (24 without a value): which "
         "parts of the image speak for the predicted and for the labelled class (Grad-CAM), and the "
-        "nearest training images; in explain-EPOCH.csv, .jpg and the report",
-        integer(1, 100),
+        "nearest training images; in explain-EPOCH.csv, .jpg and the report; 0: do not",
+        integer(0, 100),
         const="24",
         metavar="N",
     )
@@ -329,7 +328,7 @@ class ExportSettings(PreparationSettings, CacheSettings, CheckpointSettings):
         "formats to write, separated by commas; onnx; mxnet: symbol and parameters without a label "
         "input; int8: the same in 8-bit integers, made by MXNet; torch: parameters for a network "
         "of torchvision or timm, or a traced program; safetensors: parameters with MXNet's names",
-        subset("onnx", "mxnet", "int8", "torch", "safetensors"),
+        subset("onnx", "mxnet", "int8", "torch", "safetensors", least=1),
         metavar="LIST",
     )
     output: str = option(

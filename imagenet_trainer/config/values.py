@@ -92,12 +92,12 @@ def strings(text: str) -> Tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
-def subset(*choices: str) -> Parser:
-    """Some of the choices, comma-separated; each once, in the given order."""
+def subset(*choices: str, least: int = 0) -> Parser:
+    """Some of the choices, `least` or more, comma-separated; each once, in the given order."""
 
     def parse_subset(text: str) -> Tuple[str, ...]:
-        chosen = tuple(dict.fromkeys(text.split(",")))
-        if not set(chosen) <= set(choices):
+        chosen = tuple(dict.fromkeys(strings(text)))
+        if len(chosen) < least or not set(chosen) <= set(choices):
             raise ValueError(f"must be a comma-separated list of {', '.join(choices)}")
         return chosen
 
@@ -194,10 +194,7 @@ def top_k(text: str) -> int:
 
 def losses(text: str) -> Tuple[str, ...]:
     """Losses of MXNet's scripts: `ce`, `nll` or both; `nll_loss` is `nll`."""
-    chosen = tuple(dict.fromkeys("nll" if one == "nll_loss" else one for one in strings(text)))
-    if not {*chosen} <= {"ce", "nll"}:
-        raise ValueError("must be ce, nll, or both with a comma")
-    return chosen
+    return subset("ce", "nll")(text.replace("nll_loss", "nll"))
 
 
 KVSTORES = (

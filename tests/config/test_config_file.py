@@ -133,7 +133,9 @@ def test_show_config_has_every_flag_with_its_source_and_is_a_file_of_flags(tmp_p
         ("- 1\n- 2", "flag: value"),
         ("a: [1", "line 1"), ("lr: {a: 1}", "lr: "), ("1: 2", "flag: value"), ("", "flag: value"),
         ("!!python/object/apply:os.system [id]", "neither YAML nor JSON"),
-        ("a: " + "[" * 5000, "neither"), ("x" * (1 << 21), "larger"),
+        ("lr: 1\nwd: 2\nlr: 3", ", line 3: lr: is there twice"),
+        ('{"batch_size": 1, "batch-size": 2}', "batch-size: is there twice"),
+        ("a: " + "[" * 500, "neither"), ("x" * (1 << 21), "larger"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_of_flags_is_refused(tmp_path, text, part):

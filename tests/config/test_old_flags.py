@@ -62,7 +62,7 @@ def test_top_k(given, wanted):
 ])  # fmt: skip
 def test_losses(given, wanted):
     if wanted is None:
-        with pytest.raises(InputError, match="must be ce"):
+        with pytest.raises(InputError, match="ce, nll"):
             parsed("--loss", given)
     else:
         assert parsed("--loss", given).loss == wanted

@@ -1,5 +1,7 @@
 """Settings from Python's values."""
 
+import dataclasses
+
 import pytest
 
 from imagenet_trainer import config
@@ -71,3 +73,14 @@ def test_assignments_of_set_are_those_of_the_command_line():
         settings_of(config.FitSettings, {"set": ["lrr=1"]}, layers.expanded)
     with pytest.raises(InputError, match="--compare: expected 2 arguments"):
         settings_of(config.EvaluateSettings, {"compare": 5})
+
+
+@pytest.mark.parametrize(
+    "settings", [config.EvaluateSettings, config.FitSettings, config.ExportSettings]
+)
+def test_every_default_may_be_given(settings):
+    for field in dataclasses.fields(settings):
+        found = settings_of(settings, {field.name: field.default})
+        assert getattr(found, field.name) == field.default, field.name
+    with pytest.raises(InputError, match="--to: '': must be"):
+        settings_of(config.ExportSettings, {"to": ()})
