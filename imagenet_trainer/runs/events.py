@@ -1,9 +1,9 @@
 """events.jsonl: the events of a run, one JSON object per line, for programs.
 
 The file only grows. A run that continues from update u repeats the updates after u, so its line
-`continue` (or `rollback`) invalidates the lines above it about later updates: `read_events` leaves
-them out, as TensorBoard does in its own files. An incomplete line, left by a kill, is removed when
-the run continues.
+`continue` (or `rollback`, or a second `begin`) invalidates the lines above it about later updates:
+`read_events` leaves them out, as TensorBoard does in its own files. An incomplete line, left by a
+kill, is removed when the run continues.
 """
 
 import contextlib
@@ -20,8 +20,11 @@ from imagenet_trainer.system.files import AnyPath, file_error
 from imagenet_trainer.text import json_line
 
 # Events that set the update from which the run continues, and those that they may invalidate.
-REWINDING = ("continue", "rollback")
-_REPEATED = ("interval", "statistics", "epoch", "validation", "minival", "checkpoint", "bad_record")
+_REWINDING = ("begin", "continue", "rollback")
+_REPEATED = (
+    "interval", "statistics", "epoch", "validation", "minival", "checkpoint", "bad_record",
+    "dead_network",
+)  # fmt: skip
 
 
 class EventLog:
@@ -99,11 +102,13 @@ def read_events(path: AnyPath) -> List[Dict[str, Any]]:
         try:
             event = json.loads(line)
             kind = event["event"]
+            if kind in (*_REWINDING, *_REPEATED) and not isinstance(event["update"], int):
+                raise TypeError
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{os.fspath(path)}: line {number} is not an event; remove it"
             ) from error
-        if kind in REWINDING:
+        if kind in _REWINDING:
             events = [one for one in events if not _is_repeated(one, event["update"])]
         events.append(event)
     return events

@@ -70,9 +70,10 @@ def read(path: Path) -> List[Dict[str, str]]:
     raise InputError(f"{path}: is damaged or was not written by this program; move it away")
 
 
-def _is_number(cell: Any) -> bool:
+def _is_number(cell: Optional[str]) -> bool:
     """Whether a cell is a number or empty."""
     try:
-        return cell == "" or (cell.isascii() and isinstance(float(cell), float))
-    except (AttributeError, ValueError):  # None, if the cell is missing
+        float(cell or 0)
+    except ValueError:
         return False
+    return cell is not None and cell.isascii()  # None: the cell is missing

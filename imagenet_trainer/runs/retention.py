@@ -17,8 +17,12 @@ Validations = Mapping[int, Optional[Scores]]  # by epoch; None: unknown
 
 
 def merit(score: float, loss: float, epoch: int) -> Tuple[float, float, int]:
-    """What is largest for the best epoch; `score` is that of `Scores.merit`."""
-    return (-1.0 if math.isnan(score) else score), -loss, -epoch
+    """What is largest for the best epoch; `score` is that of `Scores.merit`.
+
+    No score is worse than any, and no loss too: `max` would take the first of two with a nan.
+    """
+    worst = -math.inf
+    return (worst if math.isnan(score) else score), (worst if math.isnan(loss) else -loss), -epoch
 
 
 def best_of(validations: Validations) -> Optional[int]:
@@ -36,8 +40,8 @@ def epochs_to_remove(validations: Validations, keep: int) -> List[int]:
 
     A checkpoint without scores might be the best one, so it stays.
     """
-    older = sorted(validations)[: max(len(validations) - keep, 0)]
-    return [epoch for epoch in older if validations[epoch] and epoch != best_of(validations)]
+    older, best = sorted(validations)[: max(len(validations) - keep, 0)], best_of(validations)
+    return [epoch for epoch in older if validations[epoch] and epoch != best]
 
 
 def best_epoch(run: Run) -> int:

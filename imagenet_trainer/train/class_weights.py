@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 import numpy as np
 
@@ -46,8 +46,7 @@ def _read(path: str, classes: Classes) -> np.ndarray:
     labels: Dict[str, int] = {name: label for label, (_, name) in enumerate(classes)}
     labels.update({id_: label for label, (id_, _) in enumerate(classes)})
     weights = np.full(len(classes), np.nan)
-    text = read_bytes(Path(path)).decode("utf-8-sig", "replace")
-    for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+    for number, row in enumerate(_rows(path), 1):
         if not row or (number == 1 and [cell.strip() for cell in row] == ["class", "weight"]):
             continue
         where = f"{path}: line {number}"
@@ -68,6 +67,14 @@ def _read(path: str, classes: Classes) -> np.ndarray:
             f"{classes[missing[0]][0]}; add a line for each"
         )
     return weights
+
+
+def _rows(path: str) -> List[List[str]]:
+    text = read_bytes(Path(path)).decode("utf-8-sig", "replace")
+    try:
+        return list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise InputError(f"{path}: is no CSV file ({error}); give one of `class,weight`") from error
 
 
 def _weight(text: str, where: str) -> float:

@@ -3,6 +3,7 @@
 The best epoch is that of `runs.retention`.
 """
 
+import math
 from typing import Any, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -17,13 +18,20 @@ def best_of(history: Sequence[Mapping[str, Any]]) -> Tuple[int, int]:
 
     def merit_of(row: Mapping[str, Any]) -> Tuple[float, float, int]:
         part = "minival" if row.get("minival_rank1", "") != "" else "val"
-        score = row.get(f"{part}_{MEAN_AVERAGE_PRECISION}", "")
-        score = row[f"{part}_rank1"] if score == "" else score
-        return merit(float(score), float(row[f"{part}_loss"]), int(row["epoch"]))
+        score = _value(row, f"{part}_{MEAN_AVERAGE_PRECISION}")
+        if math.isnan(score):
+            score = _value(row, f"{part}_rank1")
+        return merit(score, _value(row, f"{part}_loss"), int(row["epoch"]))
 
     if not history:
         return 0, 0
     return int(max(history, key=merit_of)["epoch"]), int(history[-1]["epoch"])
+
+
+def _value(row: Mapping[str, Any], name: str) -> float:
+    """The number in a cell; nan for an empty one."""
+    cell = row.get(name, "")
+    return math.nan if cell == "" else float(cell)
 
 
 def is_over(session: Session) -> bool:

@@ -42,6 +42,11 @@ _CASES = (
     _Case(("bce_target_threshold",), lambda s: not s.bce_loss, "without --bce-loss"),
     _Case(("ema_warmup",), lambda s: not s.ema, "without --ema"),
     _Case(
+        ("warmup_epochs",),
+        lambda s: s.warmup_strategy == "lars",
+        "with --warmup-strategy lars",
+    ),
+    _Case(
         ("warmup_strategy",),
         lambda s: not s.warmup_epochs and s.warmup_strategy != "lars",
         "without --warmup-epochs",

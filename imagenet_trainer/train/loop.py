@@ -72,20 +72,20 @@ def _open_and_train(settings: FitSettings, interrupts: Interrupts, engine_reason
     session = open_session(settings, engine_reason)
     run, rank = session.run, session.engine.rank
     command = () if rank else settings.when_done
-    coordinator = Coordinator(session.engine, interrupts)
     with contextlib.ExitStack() as stack:
         classes = len(session.train.classes)
         log = RunLog(run.log_path, rank, settings.top_k, settings.loss, classes)
         stack.enter_context(log)
         stack.enter_context(when_done.run_afterwards(command, run.prefix, interrupts, log.info))
         stack.callback(session.close)
-        observers = stack.enter_context(Observers(session, log, coordinator))
+        observers = stack.enter_context(Observers(session, log, interrupts))
         if session.progress.epoch >= settings.num_epochs:
             log.info(
                 f"All {settings.num_epochs} epochs are trained; a higher --num-epochs continues"
             )
         try:
-            train_session(session, coordinator, observers)
+            # Nothing else keeps the engine, whose memory `with_way_out` needs.
+            train_session(session, Coordinator(session.engine, interrupts), observers)
         except DeviceMemoryError as error:
             raise with_way_out(session, error) from None
         session.workers.part()
@@ -268,13 +268,17 @@ def finish_epoch(
     settings, run, number = session.settings, session.run, progress.epoch + 1
     is_first_worker = session.engine.rank == 0
     observers.on_epoch(progress, scores, minival)
+    gif = session.confusion_gif
     following = replace(progress, epoch=number, scores=Scores(), seconds=0.0, wait_seconds=0.0)
     is_last = number == settings.num_epochs or early_stopping.is_over(session)
     numbered = number % settings.save_period == 0 or is_last
     if is_first_worker:
-        if session.confusion_gif:
-            session.confusion_gif.draw(number, scores.rank1_accuracy)
-            observers.on_confusion(progress, session.confusion_gif.png)
+        if gif:
+            write_with_retries(
+                lambda: gif.draw(number, scores.rank1_accuracy),
+                settings.save_patience, coordinator.interrupts, observers.log.info,
+            )  # fmt: skip
+            observers.on_confusion(progress, gif.png)
         numbered = numbered or bool(settings.keep and is_best_so_far(run, minival or scores))
     save(session, number if numbered else None, following, coordinator, observers, scores, minival)
     if numbered and is_first_worker:

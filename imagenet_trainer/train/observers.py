@@ -12,19 +12,19 @@ import time
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 from imagenet_trainer.data.bad_records import Report, Tally, describe_counts
+from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION, Scores, has_rank5
 from imagenet_trainer.runs.checkpoint import Progress
-from imagenet_trainer.runs.events import REWINDING, EventLog, print_event
+from imagenet_trainer.runs.events import EventLog, print_event
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.tracking import Tracker
 from imagenet_trainer.system.competition import Competition
 from imagenet_trainer.system.files import write_file
-from imagenet_trainer.system.interrupts import signal_name
+from imagenet_trainer.system.interrupts import Interrupts, signal_name
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.system.utilisation import Load, Sampler
 from imagenet_trainer.text import printable
-from imagenet_trainer.train.coordination import Coordinator
 from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.eta import RemainingTime
 from imagenet_trainer.train.plugin_observers import listeners
@@ -44,8 +44,8 @@ class Observers:
     `log` is the run's log with its progress bar, also for lines that concern no other observer.
     """
 
-    def __init__(self, session: Session, log: RunLog, coordinator: Coordinator) -> None:
-        self.log, self._session, self._coordinator = log, session, coordinator
+    def __init__(self, session: Session, log: RunLog, interrupts: Interrupts) -> None:
+        self.log, self._session, self._interrupts = log, session, interrupts
         settings, progress, run = session.settings, session.progress, session.run
         self._is_first = first = session.engine.rank == 0
         plugged = listeners(settings.observers, run.folder, log.info) if first else []
@@ -95,8 +95,9 @@ class Observers:
         ended = {"update": self._update, "how": "finished", **self._result()}
         if self._signal:
             ended.update(how="interrupted", signal=self._signal)
-        if self._session.settings.monitor:
-            self._record_statistics()  # also those of an update that was refused for its loss
+        if self._session.settings.monitor and not isinstance(error, DeviceMemoryError):
+            # Also those of an update that was refused for its loss; a full memory has no engine.
+            self._record_statistics()
         if error is not None:
             ended.update(how="failed", error=str(error) or type(error).__name__)
         self._events.write("end", ended)
@@ -227,19 +228,14 @@ class Observers:
         self._signal = signal_name(signal)
         self._update = progress.update
         self.log.info(f"Stopped after update {progress.update}; run the same command to continue")
-        self._record_event("interrupt", {"update": progress.update, "signal": self._signal})
+        self._events.write("interrupt", {"update": progress.update, "signal": self._signal})
 
     def on_rollback(self, progress: Progress) -> None:
         """The run was rolled back to this progress, because numbers were not finite."""
         values = {"epochs_done": progress.epoch, "rate_scale": progress.rate_scale}
-        self._record_event("rollback", {"update": progress.update, **values})
-
-    def _record_event(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Write an event; one of events.REWINDING resets TensorBoard to its `update`."""
-        self._events.write(kind, fields)
-        if kind in REWINDING:
-            for writer in self._scalars:
-                writer.hide_after(fields["update"])
+        self._events.write("rollback", {"update": progress.update, **values})
+        for writer in self._scalars:
+            writer.hide_after(progress.update)
 
     # --- at the end of an epoch ----------------------------------------------------------------
 
@@ -264,7 +260,7 @@ class Observers:
         if self._is_first:
             write_with_retries(
                 lambda: session.run.write_history(session.history, session.settings.parquet),
-                session.settings.save_patience, self._coordinator.interrupts, self.log.info,
+                session.settings.save_patience, self._interrupts, self.log.info,
             )  # fmt: skip
         self._is_drawn = not self._draws
         now = time.perf_counter()
@@ -279,7 +275,7 @@ class Observers:
         classes = len(self._session.train.classes)
         if f"val_{MEAN_AVERAGE_PRECISION}" in row:  # the loss is that of each class
             return
-        if classes < 2 or abs(row["val_loss"] - math.log(classes)) > 1e-5 * math.log(classes):
+        if not abs(row["val_loss"] - math.log(classes)) <= 1e-5 * math.log(classes):  # or nan
             return
         if self._is_first:
             self.log.info(
@@ -306,7 +302,8 @@ class Observers:
             f"Stopped early: no epoch after epoch {best} was better (--patience {patience}); a "
             "higher --patience continues"
         )
-        self._events.write("early_stop", {"epoch": last, "best_epoch": best})
+        fields = {"update": self._update, "epoch": last, "best_epoch": best}
+        self._events.write("early_stop", fields)
 
     def on_epoch_end(self) -> None:
         """Everything between two epochs is done."""

@@ -89,12 +89,10 @@ def _peak_epoch(s: FitSettings) -> float:
 
 
 def rate_messages(settings: FitSettings) -> List[str]:
-    """For the log: the learning rate that --lr-scale-batch sets, and flags without effect."""
+    """For the log: the learning rate that --lr-scale-batch sets, or that there is none."""
     s = settings
     if s.optimizer == "adadelta":
         return ["--optimizer adadelta: has no learning rate; --lr and its schedule have no effect"]
-    if s.warmup_strategy == "lars" and s.warmup_epochs:
-        return [f"--warmup-strategy lars: --warmup-epochs {s.warmup_epochs:g} has no effect"]
     if not s.lr_scale_batch:
         return []
     rate = s.lr * s.batch_size / s.lr_scale_batch

@@ -1,10 +1,9 @@
 """The same training with several seeds (--seeds): mean and deviation of its scores."""
 
-import contextlib
 import statistics
 import sys
 from dataclasses import replace
-from typing import Any, Dict, Iterator, List, Optional, Sequence, TextIO
+from typing import Any, Dict, List, Optional, Sequence, TextIO
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines.choice import is_torch_worker
@@ -42,10 +41,9 @@ def train_seeds(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> 
     for seed in range(settings.seed, settings.seed + settings.seeds):
         run = Run(str(base.folder / f"seed-{seed}" / base.name))
         print(f"--seeds {settings.seeds}: seed {seed}, {run.prefix}", file=output, flush=True)
-        with _command_after_failure(settings, base.prefix, run) as ended:
-            ended.append(_train_one(settings, seed, run, argv))
-        if ended[0]:
-            return ended[0]
+        code = _train_one(settings, seed, run, argv)
+        if code:
+            return code
         runs.append((seed, run))
     report = report_of([_scores(seed, run) for seed, run in runs])
     path = base.folder / "seeds.json"
@@ -57,31 +55,24 @@ def train_seeds(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> 
 
 
 def _train_one(settings: FitSettings, seed: int, run: Run, argv: Optional[Sequence[str]]) -> int:
-    """Train with one seed, without --when-done, which follows all of them; the exit code."""
-    more = ["--seeds=1", f"--seed={seed}", f"--model-prefix={run.prefix}", "--when-done="]
-    return train(
-        replace(settings, seeds=1, seed=seed, model_prefix=run.prefix, when_done=()),
-        None if argv is None else [*argv, *more],
-    )
+    """Train with one seed; the exit code.
 
-
-@contextlib.contextmanager
-def _command_after_failure(settings: FitSettings, prefix: str, run: Run) -> Iterator[List[int]]:
-    """A block that trains, and adds the exit code to the list; --when-done if that failed.
-
-    Not after a signal, nor if flags were refused before the training began.
+    --when-done follows all seeds, and one that failed: not after a signal, nor if flags were
+    refused before the training began.
     """
-    ended: List[int] = []
-    before = _events(run)
+    more = ["--seeds=1", f"--seed={seed}", f"--model-prefix={run.prefix}", "--when-done="]
+    one = replace(settings, seeds=1, seed=seed, model_prefix=run.prefix, when_done=())
+    code, before = 1, _events(run)
     try:
-        yield ended
+        code = train(one, None if argv is None else [*argv, *more])
     except BaseException as error:
-        ended.append(exit_code_of(error))
+        code = exit_code_of(error)
         raise
     finally:
-        if settings.when_done and ended[0] not in (0, *SIGNALLED) and _events(run) != before:
-            line = when_done.run(settings.when_done, prefix, "failed", ended[0])
+        if settings.when_done and code not in (0, *SIGNALLED) and _events(run) != before:
+            line = when_done.run(settings.when_done, run_for(settings).prefix, "failed", code)
             print(line, file=_output(settings))
+    return code
 
 
 def _output(settings: FitSettings) -> TextIO:
@@ -96,6 +87,11 @@ def _events(run: Run) -> int:
 def _scores(seed: int, run: Run) -> Dict[str, Any]:
     """The scores of a run after its last epoch, and after its best one."""
     history = run.read_history()
+    if not history:
+        raise InputError(
+            f"{run.history_path}: has no scores of the training, which is finished; restore the "
+            f"file, or remove {run.folder}, and run the same command again"
+        )
     best, last = best_of(history)
     rows = {int(row["epoch"]): row for row in history}
     named = {

@@ -107,6 +107,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(packed, tmp_path, capsys):
         ("circle,0\n", "line 1: '0' is not a weight"),
         ("circle,nan\n", "line 1: 'nan' is not a weight"),
         ("circle 1\n", "line 1: is not `class,weight`"),
+        (f"{'x' * 200_000},1\n", "is no CSV file"),
     ],
 )
 def test_files_of_weights_that_are_refused(packed, tmp_path, capsys, text, message):

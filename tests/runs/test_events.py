@@ -59,9 +59,13 @@ def test_events_repeated_by_a_resumed_run_count_once(path):
         ("begin", 0), ("interval", 20), ("checkpoint", 20), ("continue", 20), ("interval", 40),
         ("epoch", 50), ("validation", 50),
     ]  # fmt: skip
-    # A third process goes back further, before the start of the second.
-    write(path, ("continue", 0), ("interval", 20))
-    assert events_of(path) == [("begin", 0), ("continue", 20), ("continue", 0), ("interval", 20)]
+    # A third process goes back further, before the start of the second, and a fourth begins again.
+    write(path, ("continue", 0), ("interval", 20), ("dead_network", 20), ("competition", 20))
+    write(path, ("begin", 0), ("interval", 20))
+    assert events_of(path) == [
+        ("begin", 0), ("continue", 20), ("continue", 0), ("competition", 20), ("begin", 0),
+        ("interval", 20),
+    ]  # fmt: skip
 
 
 def test_a_rollback_invalidates_later_events(path):
@@ -122,7 +126,10 @@ def test_other_workers_write_nothing(tmp_path, warnings):
     assert not os.listdir(tmp_path) and not warnings
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", '{"update": 3}'])
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[1]", '{"update": 3}', '{"event": "continue"}', '{"event": "epoch", "update": "3"}'],
+)
 def test_a_line_that_is_not_an_event(path, line):
     write(path, ("begin", 0))
     with open(path, "a") as file:

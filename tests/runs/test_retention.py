@@ -1,3 +1,4 @@
+import math
 import os
 from dataclasses import replace
 
@@ -39,6 +40,7 @@ def test_the_best_is_the_highest_rank1_then_the_lowest_loss_then_the_earliest():
     assert best_of({}) is None and best_of({3: None}) is None
     assert best_of({1: scores(40), 2: scores(60), 3: scores(50), 4: None}) == 2
     assert best_of({1: scores(60, 50.0), 2: scores(60, 49.0), 3: scores(60, 49.0)}) == 2
+    assert best_of({1: scores(60, math.nan), 2: scores(60), 3: Scores()}) == 2
     # Datasets of different sizes: shares count, not images.
     assert best_of({1: scores(60), 2: replace(scores(100), images=1000)}) == 1
 

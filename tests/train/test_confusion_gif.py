@@ -6,8 +6,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imagenet_trainer import fit
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import read_arrays
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.train import confusion_gif
 from imagenet_trainer.train.confusion_gif import ConfusionGif
 from imagenet_trainer.viz.confusion import draw, draw_gif
 
@@ -51,13 +53,19 @@ def words(fit_words):
     return [*fit_words, "--confusion-gif"]
 
 
-def test_a_resumed_training_ends_with_the_same_gif(words, tmp_path):
+def test_a_resumed_training_ends_with_the_same_gif(words, tmp_path, monkeypatch, capsys):
     def train(name, *more):
         assert fit.main([*words, "--model-prefix", str(tmp_path / name / "model"), *more]) == 0
         return Run(str(tmp_path / name / "model"))
 
+    def fails_once(path, arrays):
+        monkeypatch.undo()
+        raise InputError(f"{path}: No space left on device") from OSError(28, "full")
+
     straight = train("straight", "--num-epochs", "3")
+    monkeypatch.setattr(confusion_gif, "write_arrays", fails_once)
     train("resumed", "--num-epochs", "1")
+    assert "No space left on device; trying again" in capsys.readouterr().err
     resumed = train("resumed", "--num-epochs", "3")
     assert resumed.training_gif_path.read_bytes() == straight.training_gif_path.read_bytes()
     with Image.open(straight.training_gif_path) as gif:

@@ -42,6 +42,7 @@ def test_the_best_epoch_of_a_history():
     assert best_of([]) == (0, 0)
     assert best_of(rows((0.5, 2), (0.7, 3), (0.6, 1))) == (2, 3)
     assert best_of(rows((0.5, 2), (0.5, 1), (0.5, 1))) == (2, 3)  # equal: the lower loss, earlier
+    assert best_of(rows(("", 2), (0.5, ""), (0.5, 3), (0.1, 1))) == (3, 4)  # empty: the worst
     with_minival = [
         {**row, "minival_rank1": rank1, "minival_loss": "1"}
         for row, rank1 in zip(rows((0.5, 2), (0.7, 3), (0.6, 1)), ("0.9", "0.1", "0.2"))

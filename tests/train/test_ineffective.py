@@ -21,6 +21,7 @@ def messages_of(*words, engine="torch"):
          "--lr-step-epochs 3,4: has no effect with --lr-step-every 2"),
         (["--lr-power", "3"], "--lr-power 3: has no effect without --lr-schedule poly"),
         (["--warmup-strategy", "sqrt"], "--warmup-strategy sqrt: has no effect without"),
+        (["--warmup-strategy", "lars", "--warmup-epochs", "2"], "--warmup-epochs 2: has no effect"),
         (["--optimizer", "adam", "--mom", "0.8"], "--mom 0.8: has no effect with --optimizer adam"),
         (["--random-crop", "1"], "--random-crop 1: has no effect with --random-resized-crop"),
         (["--random-resized-crop", "0", "--min-random-area", ".5"], "--min-random-area 0.5: "),

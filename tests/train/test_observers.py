@@ -16,7 +16,7 @@ from PIL import Image
 
 from imagenet_trainer import fit
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.metrics.counts import Scores, score
 from imagenet_trainer.runs import tracking
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import read_events
@@ -182,13 +182,15 @@ def test_a_run_that_failed_shows_where(words, tmp_path, capsys):
 # --- flags ----------------------------------------------------------------------------------------
 
 
-def test_a_network_without_an_opinion_is_reported(words, straight, tmp_path, capsys):
-    # All weights are zero, and the rate is too low to change that.
-    dead = ["--initializer", "zero", "--lr", 1e-9, "--num-epochs", 1]
-    assert train(words, "--model-prefix", tmp_path / "model", *dead) == 0
+def test_a_network_without_an_opinion_is_reported(straight, tmp_path, capsys):
+    alike = score(np.full((8, 3), 1 / 3, np.float32), np.arange(8) % 3)
+    with RunLog(None, 0) as log, Observers(session_of(tmp_path), log, UNDISTURBED) as observers:
+        for update, scores in ((10, Scores()), (20, alike)):  # no image was usable: no loss
+            progress = Progress(update // 10 - 1, update, Scores(40, 10, 30, 50.0))
+            observers.on_epoch(progress, scores)
     (event,) = events_of(tmp_path, "dead_network")
-    assert event["epoch"] == 1 and event["val_loss"] == pytest.approx(np.log(3), rel=1e-5)
-    assert "--initializer" in (tmp_path / "log.txt").read_text()
+    assert event["epoch"] == 2 and event["val_loss"] == pytest.approx(np.log(3), rel=1e-5)
+    assert "--initializer" in capsys.readouterr().err
     assert events_of(straight, "dead_network") == []
 
 
@@ -237,7 +239,7 @@ def test_when_done(words, tmp_path, capsys):
 # --- with GPUs, and beside other workers ----------------------------------------------------------
 
 
-UNDISTURBED = SimpleNamespace(interrupts=())  # an Agreement without any
+UNDISTURBED = ()  # Interrupts without any
 
 
 class Images(SimpleNamespace):

@@ -39,7 +39,8 @@ def test_linear_scaling_with_the_batch():
 
 def test_scaling_is_logged():
     assert rate_messages(SETTINGS) == []
-    (line,) = rate_messages(replace(SETTINGS, batch_size=1024, lr_scale_batch=256))
+    lars = {"optimizer": "lbsgd", "warmup_strategy": "lars", "warmup_epochs": 2.0}
+    (line,) = rate_messages(replace(SETTINGS, batch_size=1024, lr_scale_batch=256, **lars))
     assert "rate 0.4: " in line and "256" in line and "1024" in line
 
 

@@ -33,6 +33,9 @@ def test_several_seeds(packed, tmp_path, capsys):
     assert found["mean"] == pytest.approx(statistics.fmean(scores))
     assert found["deviation"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
     assert "deviation" in capsys.readouterr().out
+    (tmp_path / "seed-5" / "history.csv").unlink()
+    assert fit.main([*words, "--seeds", "2", "--model-prefix", str(prefix)]) == 2
+    assert "history.csv: has no scores of the training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

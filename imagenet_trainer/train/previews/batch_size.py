@@ -1,5 +1,6 @@
 """`fit --find-batch`: the largest batch that fits into memory, found by trying batches."""
 
+import contextlib
 import gc
 import math
 import os
@@ -207,8 +208,9 @@ def with_way_out(session: Session, error: DeviceMemoryError) -> DeviceMemoryErro
         # Free the memory for the measurement; the frames of a traceback keep it alive.
         session.engine = None  # type: ignore[assignment]
         error.__cause__ = error.__context__ = error.__traceback__ = None
-        size = _largest_below(session.settings, session.settings.batch_size)
-        message += f" (measured: {size} fit)" if size else ""
+        with contextlib.suppress(InputError):  # where a process does not know its memory
+            size = _largest_below(session.settings, session.settings.batch_size)
+            message += f" (measured: {size} fit)" if size else ""
     error.args = (message,)
     return error
 

@@ -6,7 +6,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.order import share_of, updates_before
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import make_folder, write_file
-from imagenet_trainer.train.datasets import open_training_set
+from imagenet_trainer.train.datasets import open_training_set, parts_of
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import schedule_of
 from imagenet_trainer.train.setup import training_setup
@@ -74,11 +74,14 @@ def table(schedule: Schedule, images: int, batch: int, epochs: int) -> Sequence[
 
 
 def _images(settings: FitSettings) -> int:
-    if settings.num_examples is not None:
+    """The number of images that are trained on; which are held back depends on their classes."""
+    is_whole = not parts_of(settings)
+    if is_whole and settings.num_examples is not None:
         return share_of(settings.train_fraction, settings.num_examples)
     try:
         train = open_training_set(settings)
     except InputError as error:
-        raise InputError(f"{error}; or give the number of images with --num-examples") from None
+        hint = "; or give the number of images with --num-examples" if is_whole else ""
+        raise InputError(f"{error}{hint}") from None
     train.shards.close()
     return len(train)

@@ -56,13 +56,14 @@ def benchmark_loader(settings: FitSettings) -> int:
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    mixup = mixing_of(settings, settings.seed)
     interval = max(settings.disp_batches, _QUEUES * (threads.prefetch + threads.count))
     updates = INTERVALS * interval
     with (
         RunLog(None, 0) as log,
         training_batches(
             train.shards, order, transform, len(train.classes), range(updates), threads=threads,
-            encoded=decodes_on_gpu(settings), on_bad=settings.on_bad_record,
+            mixup=mixup, encoded=decodes_on_gpu(settings), on_bad=settings.on_bad_record,
         ) as batches,
     ):  # fmt: skip
         stream = decoded(batches, settings, train.shards, threads.count, log.info)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -29,10 +30,12 @@ def test_the_largest_is_found_to_a_sixteenth(holds, start):
 @pytest.fixture
 def small(monkeypatch):
     """A device whose memory holds 20 images."""
-    real = torch_engine.TorchEngine._train
+    real, large = torch_engine.TorchEngine._train, weakref.WeakSet()
 
     def train(self, held, images, rate):
+        assert not large  # an engine that failed has left the memory
         if images > 20:
+            large.add(self)
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         real(self, held, images, rate)
 
@@ -64,13 +67,18 @@ def test_several_devices_hold_a_part_each(small, fit_words, capsys):
 
 
 def test_the_error_for_a_batch_that_is_too_large_gives_one_that_fits(
-    small, fit_words, tmp_path, capsys
+    small, fit_words, tmp_path, capsys, monkeypatch
 ):
-    words = [*fit_words, "--engine", "torch", "--batch-size", "48"]
-    assert fit.main([*words, "--model-prefix", str(tmp_path / "run" / "model")]) == 2
+    words = [*fit_words, "--engine", "torch", "--batch-size", "48", "--monitor", "1"]
+    words += ["--model-prefix", str(tmp_path / "run" / "model")]
+    assert fit.main(words) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "--batch-size: 48 images at a time are too many for the memory of the CPU" in error
     assert error.endswith("(measured: 16 fit)")
+    monkeypatch.setattr(batch, "peak_memory", lambda: 0)  # of a system that does not say it
+    assert fit.main(words) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "too many for the memory of the CPU" in error and "--find-batch" not in error
 
 
 def test_mxnet_is_not_measured_on_gpus(fit_words, capsys):

@@ -44,6 +44,9 @@ def test_shown_for_existing_shards(packed, tmp_path, capsys):
     assert [line.split() for line in lines[3:6]] == [
         ["0", "0", "0.1", "0.1"], ["1", "7", "0.05", "0.05"], ["2", "15", "0.025", "0.025"],
     ]  # fmt: skip
+    held_back = ["--minival", "10", "--num-examples", "60"]
+    assert fit.main([*words, *more, *held_back]) == 0
+    assert capsys.readouterr().out.startswith("50 images in batches of 8: 18 updates\n")
 
 
 @pytest.mark.parametrize(

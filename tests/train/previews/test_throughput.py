@@ -3,6 +3,7 @@
 import re
 
 from imagenet_trainer import fit
+from imagenet_trainer.data.mixup import Mixup
 
 
 def test_short_intervals_do_not_measure_the_queue(fit_words, capsys):
@@ -15,7 +16,12 @@ def test_short_intervals_do_not_measure_the_queue(fit_words, capsys):
     assert any("--disp-batches 1: intervals have 20 batches" in line for line in lines)
 
 
-def test_longer_intervals_are_kept(fit_words, capsys):
-    assert fit.main([*fit_words, "--test-io", "1", "--disp-batches", "25"]) == 0
+def test_longer_intervals_are_kept_and_images_are_mixed(fit_words, capsys, monkeypatch):
+    made = []
+    real = Mixup.mix
+    monkeypatch.setattr(Mixup, "mix", staticmethod(lambda *pair: (made.append(1), real(*pair))))
+    words = [*fit_words, "--test-io", "1", "--disp-batches", "25", "--mixup", "0.2"]
+    assert fit.main(words) == 0
     error = capsys.readouterr().err
     assert "Batch [0-25]" in error and "--disp-batches" not in error
+    assert len(made) >= 5 * 25
