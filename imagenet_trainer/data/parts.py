@@ -70,7 +70,7 @@ class Division(NamedTuple):
 def split_name(name: str) -> Tuple[str, Parts]:
     """A path, and the part of the set that its end names; no parts without such an end.
 
-    A file whose name has such an end is that file. Raises InputError for a fold that cannot be.
+    A file whose name has such an end is that file. Raises InputError for a part that cannot be.
     """
     match = _NAME.fullmatch(name)
     if not match or not (match["fold"] or match["minival"]) or os.path.exists(name):
@@ -78,7 +78,10 @@ def split_name(name: str) -> Tuple[str, Parts]:
     fold, folds = int(match["fold"] or 0), int(match["folds"] or 0)
     if match["fold"] and not 1 <= fold <= folds:
         raise InputError(f"{name}: has no fold {fold} of {folds}; give one of 1 to {folds}")
-    return match["path"], Parts(int(match["seed"] or 0), folds, fold, float(match["minival"] or 0))
+    minival = float(match["minival"] or 0)
+    if match["minival"] and not minival:
+        raise InputError(f"{name}: is no image; give a share or a number of images above 0")
+    return match["path"], Parts(int(match["seed"] or 0), folds, fold, minival)
 
 
 def labels_of(shards: Shards) -> np.ndarray:

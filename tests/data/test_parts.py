@@ -52,6 +52,8 @@ def test_names_of_parts(tmp_path):
     for wrong in ("fold=0of2", "fold=3of2"):
         with pytest.raises(InputError, match=r"a\.rec#fold=.* give one of 1 to 2"):
             split_name(f"a.rec#{wrong}")
+    with pytest.raises(InputError, match=r"a\.rec#minival=0\.0: is no image; give "):
+        split_name("a.rec#minival=0.0")  # not the whole set
 
 
 @pytest.mark.parametrize("manifest", [True, False])

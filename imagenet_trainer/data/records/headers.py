@@ -64,7 +64,8 @@ def read_headers(
             *pool.map(lambda part: _read(file, part, label_index, summarise), _chunks(len(file)))
         ]
     raw = np.frombuffer(b"".join(heads for heads, _, _ in parts), _HEADER)
-    labels, images = np.array([row for _, rows, _ in parts for row in rows], float).T
+    rows = [row for _, rows, _ in parts for row in rows]
+    labels, images = np.array(rows, float).reshape(-1, 2).T  # of no record either
     summaries = [summary for _, _, summary in parts if summary]
     return Headers(raw, labels, images.astype(bool), _joined(summaries) if summaries else None)
 

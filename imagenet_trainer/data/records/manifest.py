@@ -208,7 +208,7 @@ def known_synsets() -> Dict[str, str]:
 def class_of(labels: Sequence[float]) -> Optional[int]:
     """The class that an image's labels denote, or None."""
     label = labels[0]
-    if len(labels) == 1 and label == int(label) and 0 <= label <= _MOST_CLASSES:
+    if len(labels) == 1 and 0 <= label <= _MOST_CLASSES and label == int(label):
         return int(label)
     return None
 

@@ -56,14 +56,14 @@ class RecordWriter:
 
     def _digest_kept(self) -> None:
         """Add the kept records to the digests."""
+        for file, length in ((self._rec, self.rec_bytes), (self._idx, self.idx_bytes)):
+            if os.fstat(file.fileno()).st_size < length:
+                raise InputError(f"{os.fspath(file.name)}: shorter than {length} bytes")
         lines = self._idx.read(self.idx_bytes).splitlines()
         ends = [*(int(line.split(b"\t")[1]) for line in lines[1:]), self.rec_bytes]
         start = 0
         for end in ends if self.rec_bytes else ():
             record = self._rec.read(end - start)
-            if len(record) != end - start:
-                name = os.fspath(self._rec.name)
-                raise InputError(f"{name}: shorter than {self.rec_bytes} bytes")
             self.sha256.update(record)
             self.checksums.append(zlib.crc32(record))
             start = end

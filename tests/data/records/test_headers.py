@@ -72,9 +72,9 @@ def test_the_digest_covers_every_byte_of_a_small_set(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "index", "found", "reads"),
     [
-        ([1.0, 0.0, 2.0], None, [1, 0, 2], 4), ([1.0, 0.0, 2.0], 0, [1, 0, 2], 4),
-        ([[1.0, 7.0], [0.0, 8.0], [2.0, 9.0]], 1, [7, 8, 9], 4),
-        ([[1.0, 7.0], [0.0, 8.0], 2.0], None, [1, 0, 2], 7),  # the first ones, of all
+        ([1.0, 0.0, 2.0], None, [1, 0, 2], 5), ([1.0, 0.0, 2.0], 0, [1, 0, 2], 5),
+        ([[1.0, 7.0], [0.0, 8.0], [2.0, 9.0]], 1, [7, 8, 9], 5),
+        ([[1.0, 7.0], [0.0, 8.0], 2.0], None, [1, 0, 2], 8),  # the first ones, of all
     ],
 )  # fmt: skip
 def test_labels_that_were_checked_are_not_read_again(
@@ -83,9 +83,11 @@ def test_labels_that_were_checked_are_not_read_again(
     payloads = [pack_header(one, n) + b"\x89PNG" * 9 for n, one in enumerate(labels)]
     payloads.insert(1, pack_header([7.0, 8.0], 3))  # has no image
     path = write_records(tmp_path / "a.rec", payloads)
+    empty = write_records(tmp_path / "b.rec", [pack_header([7.0, 8.0], 0)])  # no image at all
     read, real = [], module._header
     monkeypatch.setattr(module, "_header", lambda file, n: read.append(n) or real(file, n))
-    with open_dataset(str(path), "", 10, label_index=index, any_labels=True).shards as shards:
+    both = f"{path},{empty}"
+    with open_dataset(both, "", 10, label_index=index, any_labels=True).shards as shards:
         assert labels_of(shards).tolist() == found and len(read) == reads
         assert labels_of(shards.part(np.array([0, 2]))).tolist() == found[::2]
 

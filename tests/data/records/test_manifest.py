@@ -144,7 +144,9 @@ def test_folders_that_do_not_name_the_classes(lines):
     assert folders_of_classes([images(*lines)]) == [None, None]
 
 
-@pytest.mark.parametrize("labels", [(0.5,), (-1,), (1e9,), (1, 2)])
+@pytest.mark.parametrize(
+    "labels", [(0.5,), (-1,), (1e9,), (1, 2), (float("inf"),), (float("nan"),)]
+)
 def test_labels_that_are_not_classes(labels):
     assert folders_of_classes([images((0, "a/1.jpg"), (*labels, "b/1.jpg"))]) == []
     assert name_classes([]) == ()

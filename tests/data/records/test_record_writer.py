@@ -60,8 +60,11 @@ def test_the_first_file_is_closed_if_the_second_cannot_be_opened(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before, error  # its traceback holds the writer
 
 
-def test_a_file_shorter_than_what_is_kept(tmp_path):
-    path = write_records(tmp_path / "a.rec", payloads_of(3))
-    lengths = (path.stat().st_size + 1, path.with_suffix(".idx").stat().st_size)
-    with pytest.raises(InputError, match=rf"a\.rec: .*{lengths[0]} bytes"):
-        RecordWriter(path, path.with_suffix(".idx"), lengths)
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_file_shorter_than_what_is_kept(tmp_path, which):
+    files = [write_records(tmp_path / "a.rec", payloads_of(3)), tmp_path / "a.idx"]
+    lengths = [path.stat().st_size for path in files]
+    os.truncate(files[which], lengths[which] - 4)  # of the index: the last of three lines
+    with pytest.raises(InputError, match=rf"{files[which]}: shorter than {lengths[which]} bytes"):
+        RecordWriter(*files, tuple(lengths))
+    assert files[which].stat().st_size == lengths[which] - 4
