@@ -230,8 +230,6 @@ def _without_manifest(
     headers, without = keep_images(shards, any_labels)
     note = ""
     if without:
-        if without == records:
-            raise InputError(f"{path}: none of its {records:,} records has an image")
         note = f"{path}: left out {without:,} of {records:,} records, which have no image"
     if num_classes is None:
         num_classes, known = _property_classes(shards.files[0].path)

@@ -25,7 +25,7 @@ class ExploreSettings(CacheSettings):
     )  # fmt: skip
     output: str = option("explored", "folder for the page, the table and the plots", metavar="DIR")
     sample: int = option(4000, "number of images to decode for the mean colour; 0: all", integer(0))
-    seed: int = option(0, "seed of that sample", integer(0))
+    seed: int = option(0, "seed of that sample", integer(0, 2**63 - 1))
     threads: int = option(
         0, "number of reading and decoding threads; 0: one per processor", integer(0, 256)
     )

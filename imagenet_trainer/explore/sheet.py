@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from imagenet_trainer.config import AugmentSettings, MixSettings
 from imagenet_trainer.config.flags import flag_of, formatted
-from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
+from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.decoded import decode_for
+from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.data.mixup import Mixup, mixing_of
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore.flags import SheetSettings, check_root
@@ -43,17 +44,9 @@ def write_sheet(settings: SheetSettings) -> int:
     rows = []
     for number in numbers:
         try:
-            data = source.read(number)
-            image = decode(data)
+            rows.append(_row(source, number, evaluation, train, epochs))
         except ValueError as error:
             raise InputError(f"{source.name(number)}: {error}; move it away") from error
-        row = [np.empty((*train.size, 3), np.uint8) for _ in range(1 + len(epochs))]
-        evaluation.apply(image, None, 0, row[0])
-        drawn = train.draw(np.full(len(epochs), number), epochs)
-        for epoch, out in zip(epochs, row[1:]):
-            image, steps = decode_for(data, train, drawn, epoch)
-            train.execute(steps, image, out)
-        rows.append(row)
     if mixup:
         _mix(mixup, rows, numbers, train.size)
     sheet = draw_sheet(rows, changed_flags(settings))
@@ -64,6 +57,24 @@ def write_sheet(settings: SheetSettings) -> int:
         f"as training sees them in {len(epochs)} epochs"
     )
     return 0
+
+
+def _row(
+    source: ImageSource, number: int, evaluation: EvalTransform, train: TrainTransform,
+    epochs: np.ndarray,
+) -> List[np.ndarray]:  # fmt: skip
+    """An image as evaluation sees it, and as training sees it in each epoch; ValueError if none."""
+    data, image = source.read(number), source.pixels(number)
+    row = [np.empty((*train.size, 3), np.uint8) for _ in range(1 + len(epochs))]
+    evaluation.apply(image, None, 0, row[0])
+    drawn = train.draw(np.full(len(epochs), number), epochs)
+    for epoch, out in zip(epochs, row[1:]):
+        if kind_of(data) == "JPEG":  # perhaps at half its size
+            part, steps = decode_for(data, train, drawn, epoch)
+            train.execute(steps, part, out)
+        else:
+            train.apply(image, drawn, epoch, out)
+    return row
 
 
 def _mix(

@@ -75,7 +75,7 @@ def open_source(value: str, root: str = "", label_index: Optional[int] = None) -
     """Open a folder of images or of shards, a tar, a list `x.lst` of files in `root`, or shards.
 
     Shards may be URLs of objects. Only a list has a `root`. `label_index` selects one of several
-    labels. Raises InputError with the name of what cannot be read.
+    labels. Raises InputError with the name of what cannot be read or has no images.
     """
     if is_url(value) and not value.endswith((".lst", ".tar")):
         return Packed(value, label_index)
@@ -193,7 +193,7 @@ class Packed:
         with contextlib.suppress(RecordError):  # damaged records are listed with the others
             if manifest is None:
                 keep_images(self.shards)
-            labels = len(self.shards.record(0).labels) if len(self.shards) else 0
+            labels = len(self.shards.record(0).labels)
             if labels > 1 and label_index is None:
                 advice = f"{commands.label_index(labels)} makes one the class"
                 self.note = f"the records have {labels} labels; {advice}"

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from conftest import one_line_failure, write_images
+from conftest import one_line_failure, write_images, write_records
 from PIL import Image
 
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
 from imagenet_trainer.data.mixup import Mixup
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.explore.augmentation import main
 from imagenet_trainer.explore.flags import SheetSettings
 from imagenet_trainer.explore.sheet import changed_flags
@@ -67,6 +68,19 @@ def test_the_sheet_shows_pairs_as_they_are_mixed(tmp_path, images):
         assert np.array_equal(found[:, 1 + epoch], out)
 
 
+def test_images_that_packing_converts(tmp_path):
+    """The sheet shows them as packing would, also those that OpenCV does not decode."""
+    row = np.arange(0, 240, 4, np.uint8)
+    ramp = np.tile(row, (45, 1))
+    for name in ("a.gif", "b.tif"):
+        Image.fromarray(ramp).save(tmp_path / name)
+    path = tmp_path / "sheet.png"
+    assert main([str(tmp_path), *WORDS, "--random-resized-crop", "0", "--random-mirror", "0",
+                 "--epochs", "1", "--output", str(path)]) == 0  # fmt: skip
+    crop = np.tile(row[10:50, None], (32, 1, 3))
+    assert (cells(path, 2)[-2:, 1] == crop).all()
+
+
 def test_the_title_names_the_changed_flags():
     assert changed_flags(SheetSettings()) == "the defaults"
     settings = SheetSettings(max_random_h=10, random_mirror=False, seed=3)
@@ -81,3 +95,5 @@ def test_errors_are_one_line(tmp_path, images, capsys):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "odd.jpg").write_bytes(b"no image")
     assert "cat/odd.jpg: " in fails(str(tmp_path), "--show")
+    empty = write_records(tmp_path / "a.rec", [pack_header(1.0, 0)])
+    assert "a.rec: none of the 1 records has an image" in fails(str(empty), "--show")

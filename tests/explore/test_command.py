@@ -5,12 +5,13 @@ from contextlib import redirect_stdout
 import numpy as np
 import pandas
 import pytest
-from conftest import one_line_failure
+from conftest import one_line_failure, write_records
 from helpers.pages import Page
 from PIL import Image
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import parse
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.explore import summary
 from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.explore.command import main
@@ -156,7 +157,9 @@ def test_only_unreadable_files(tmp_path, fails):
     assert message.startswith(f"{tmp_path}: ") and "a.jpg: the file is empty" in message
 
 
-def test_unusable_sources(fails):
+def test_unusable_sources(fails, tmp_path):
+    empty = write_records(tmp_path / "a.rec", [pack_header(1.0, 0)])
+    assert fails(str(empty)) == f"{empty}: none of the 1 records has an image"
     for name in ("nowhere", "nothing.tar", "nothing.rec"):
         assert fails(name).startswith(f"{name}: ")
     assert fails("x.lst").startswith("x.lst: ") and "--root" in fails("x.lst")

@@ -12,6 +12,7 @@ from imagenet_trainer.data.records.listed_labels import announce, listed_labels
 from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.data.records.recordio import HEADER, HEADER_64, unpack_header
 from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.errors import InputError
 
 # What `head` returns: the payload's header (see `recordio`).
 _HEADER = np.dtype(
@@ -100,7 +101,7 @@ def read_summary(shards: Shards) -> LabelSummary:
 
 def keep_images(shards: Shards, summarise: bool = False) -> Tuple[List[Headers], int]:
     """Leave out the records without an image; return the headers of the others by shard, and how
-    many were left out.
+    many were left out. InputError if none is left.
 
     Sets for face recognition begin with such a record, and end with one for each identity.
     `read_labels` then has nothing more to read, unless records have several labels; with
@@ -110,6 +111,8 @@ def keep_images(shards: Shards, summarise: bool = False) -> Tuple[List[Headers],
     headers = [read_headers(file, shards.label_index, summarise) for file in shards.files]
     before = len(shards)
     shards.keep([head.have_images for head in headers])
+    if not len(shards):
+        raise InputError(f"{shards.files[0].path}: none of the {before:,} records has an image")
     kept = [head.of(head.have_images) for head in headers]
     shards.labels = np.concatenate([head.labels for head in kept])
     if summarise:
