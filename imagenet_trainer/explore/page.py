@@ -9,6 +9,7 @@ import numpy as np
 import pandas
 from PIL import Image
 
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore import figures
 from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.explore.sources import ImageSource
@@ -170,6 +171,8 @@ def _read_small(source: ImageSource, number: int) -> Optional[np.ndarray]:
             image = file.point(lambda value: value / 256).convert("L") if deep else file
             image.thumbnail((_SIDE, _SIDE))
             return np.asarray(image.convert("RGB"))
+    except (InputError, MemoryError):  # say nothing about the image
+        raise
     except Exception:  # damaged files make Pillow raise errors of many types
         return None
 

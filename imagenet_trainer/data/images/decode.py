@@ -5,11 +5,12 @@ other formats, because OpenCV reads some of them only in some versions. Any prob
 raises a ValueError with the reason.
 """
 
+import contextlib
 import io
 import os
 import stat
 import warnings
-from typing import Any, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -203,19 +204,25 @@ def _by_pillow(
     # The size is checked here, by `max_pixels`, instead of Pillow's own limit.
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module="PIL")
-    try:
+    with _any_error_is_damage():
         image = Image.open(io.BytesIO(data), formats=[kind])
-    except Exception as error:
-        raise ValueError(_DAMAGED) from error
     check_size(image.size, max_pixels)
-    # On damaged files Pillow's decoders raise any error: KeyError, struct.error, OverflowError.
-    try:
+    with _any_error_is_damage():
         _, lines = with_messages(image.load)
-    except Exception as error:
-        raise ValueError(_DAMAGED) from error
     if remarks is not None:
         remarks.extend(lines)
     return _eight_bits(image, color)
+
+
+@contextlib.contextmanager
+def _any_error_is_damage() -> Iterator[None]:
+    """Pillow's decoders raise any error on damaged files: KeyError, struct.error, OverflowError."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(_DAMAGED) from error
 
 
 def _eight_bits(image: Any, color: int) -> np.ndarray:

@@ -34,5 +34,7 @@ def read_header(file: Union[IO[bytes], bytes, memoryview]) -> Header:
             return Header(width, height, image.mode, image.format or "unknown")
     except UnidentifiedImageError:
         raise ValueError("not an image") from None
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's readers of rare formats raise any error
         raise ValueError(str(error) or type(error).__name__) from error

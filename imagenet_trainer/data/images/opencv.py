@@ -16,6 +16,7 @@ VERSION: str = cv2.__version__
 T = TypeVar("T")
 # What libjpeg prints where image data are missing; it fills the rest with grey.
 _MISSING = "premature end"
+_NO_MEMORY = -4  # OpenCV's StsNoMem
 
 
 def imdecode(
@@ -78,9 +79,14 @@ def warp(image: np.ndarray, matrix: np.ndarray, out: np.ndarray, fill: int) -> N
 
 
 def call(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-    """Call a function of OpenCV; its own error becomes a ValueError in one line."""
+    """Call a function of OpenCV; its own error becomes a ValueError in one line.
+
+    A full memory is a MemoryError: it says nothing about the image.
+    """
     try:
         return function(*arguments, **named)
     except cv2.error as error:
+        if getattr(error, "code", 0) == _NO_MEMORY:
+            raise MemoryError(error.err) from error
         reason = " ".join(str(getattr(error, "err", "") or error).split())
         raise ValueError(f"OpenCV cannot process it ({reason[:200]})") from error

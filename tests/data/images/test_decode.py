@@ -13,6 +13,7 @@ from conftest import needs_mxnet
 from helpers import jpegs
 from PIL import Image
 
+from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.images.decode import (
     check_decodable,
     decode,
@@ -20,6 +21,7 @@ from imagenet_trainer.data.images.decode import (
     png_size,
     read_file,
 )
+from imagenet_trainer.data.images.headers import read_header
 from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.packing.conversion import Conversion, convert
 from imagenet_trainer.system.mxnet_import import mx
@@ -229,6 +231,22 @@ def test_noise_never_crashes(photo):
 
 
 # --- not regular files -----------------------------------------------------------------------
+
+
+def test_a_full_memory_is_no_damage(photo, monkeypatch):
+    """Images would otherwise be rejected or skipped because of what else runs."""
+    with pytest.raises(MemoryError, match="allocate"):  # more than the address space has
+        opencv.call(cv2.resize, np.zeros((1, 1, 3), np.uint8), (1 << 26, 1 << 26))
+
+    def full(*_, **__):
+        raise MemoryError
+
+    gif = saved(photo, "GIF")
+    for name in ("load", "__enter__"):
+        monkeypatch.setattr(Image.Image, name, full)
+    for read in (decode, read_header):
+        with pytest.raises(MemoryError):
+            read(gif)
 
 
 def test_reading_what_is_not_a_file(tmp_path):
