@@ -3,11 +3,13 @@
 No engine is needed. `docs/api.md` has examples.
 """
 
+from dataclasses import fields
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
 from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
 from imagenet_trainer.data.loader import (
@@ -154,9 +156,11 @@ class Loader(_OfDataset):
     Raises
     ------
     ArgumentError
-        the batch is larger than the dataset, or the workers cannot share it evenly.
+        an argument is out of its range, the batch is larger than the dataset, or the workers cannot
+        share it evenly.
     InputError
-        as `RecordDataset`; from iteration, when a thread meets it.
+        `augmentation` has a value that `fit` refuses; and as `RecordDataset`, from iteration when a
+        thread meets it.
 
     """
 
@@ -177,15 +181,22 @@ class Loader(_OfDataset):
         label_index: Optional[int] = None,
         multi_label: bool = False,
     ):
-        self._transform = TrainTransform(augmentation or AugmentSettings(), image_shape, seed)
+        _check_least(("batch_size", batch_size, 1), ("seed", seed, 0), ("threads", threads, 0),
+                     ("prefetch", prefetch, 0), ("shuffle_window", shuffle_window, 0))  # fmt: skip
+        _check_shape(image_shape)
+        self._transform = TrainTransform(_checked(augmentation), image_shape, seed)
         self._worker = _worker(rank, world)
         self._threads = Threads(threads or processors(), prefetch=prefetch)
         self._dataset = open_dataset(
             str(path), index, num_classes, label_index=label_index, multi_label=multi_label
         )
-        self._order = Order(seed, len(self._dataset), batch_size, shuffle_window)
-        self._order.share(world)  # ArgumentError unless the workers can share a batch
         self._batches: Optional[Batches] = None
+        try:
+            self._order = Order(seed, len(self._dataset), batch_size, shuffle_window)
+            self._order.share(world)  # ArgumentError unless the workers can share a batch
+        except ArgumentError:
+            self.close()
+            raise
         self.update = 0
         """Number of the next batch since the beginning of the training."""
 
@@ -294,8 +305,8 @@ class EvaluationLoader(_OfDataset):
         label_index: Optional[int] = None,
         multi_label: bool = False,
     ):
-        if batch_size < 1:
-            raise ArgumentError("batch_size", batch_size, "must be at least 1")
+        _check_least(("batch_size", batch_size, 1), ("threads", threads, 0))
+        _check_shape(image_shape)
         self._transform = EvalTransform(image_shape, resize)
         worker = _worker(rank, world)
         self._threads = Threads(threads or processors())
@@ -319,6 +330,26 @@ class EvaluationLoader(_OfDataset):
         ) as batches:  # fmt: skip
             for batch in batches:
                 yield batch.images.copy(), batch.labels.copy()
+
+
+def _check_least(*arguments: Tuple[str, int, int]) -> None:
+    """ArgumentError for the first of (name, value, least) whose value is below the least."""
+    for name, value, least in arguments:
+        if value < least:
+            raise ArgumentError(name, value, f"must be at least {least}")
+
+
+def _check_shape(image_shape: Sequence[int]) -> None:
+    if len(image_shape) != 3 or image_shape[0] != 3 or min(image_shape) < 1:
+        raise ArgumentError("image_shape", image_shape, "must be 3, height, width")
+
+
+def _checked(augmentation: Optional[AugmentSettings]) -> AugmentSettings:
+    """The augmentation, or the default one; InputError for a value that `fit` refuses."""
+    if augmentation is None:
+        return AugmentSettings()
+    values = {one.name: getattr(augmentation, one.name) for one in fields(AugmentSettings)}
+    return settings_of(AugmentSettings, values)
 
 
 def _worker(rank: int, world: int) -> Worker:

@@ -1,4 +1,5 @@
 import copy
+import os
 import pickle
 import re
 import subprocess
@@ -93,13 +94,27 @@ def test_a_state_of_another_order_is_refused(packed, other):
         assert two.update == 0
 
 
-def test_what_cannot_be(packed):
-    with pytest.raises(ArgumentError, match="batch_size"):
-        loader(packed, batch_size=61)
-    with pytest.raises(ArgumentError, match="batch_size"):
-        loader(packed, world=2)
-    with pytest.raises(ArgumentError, match="rank"):
-        loader(packed, rank=1)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"batch_size": 61}, {"batch_size": 0}, {"world": 2}, {"rank": 1}, {"seed": -1},
+     {"threads": -1}, {"prefetch": -1}, {"shuffle_window": -1}, {"image_shape": (16, 16, 3)},
+     {"image_shape": (16, 16)}, {"image_shape": (3, 0, 16)}],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be(packed, wrong):
+    before = len(os.listdir("/proc/self/fd"))
+    name = "batch_size" if "world" in wrong else next(iter(wrong))
+    with pytest.raises(ArgumentError, match=f"^{name} ") as error:
+        loader(packed, **wrong)
+    assert len(os.listdir("/proc/self/fd")) == before, error  # its traceback holds the loader
+    if name in ("threads", "image_shape"):
+        with pytest.raises(ArgumentError, match=f"^{name} "):
+            data.EvaluationLoader(packed / "train.rec", 4, **wrong)
+
+
+def test_augmentation_is_checked_as_that_of_fit(packed):
+    with pytest.raises(InputError, match=r"^--train-interp: .*'cubic'"):
+        loader(packed, augmentation=AugmentSettings(train_interp="cubic"))
     with pytest.raises(InputError, match=r"none\.rec"):
         data.Loader(packed / "none.rec", 4)
 
