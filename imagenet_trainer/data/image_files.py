@@ -12,12 +12,20 @@ from typing import Deque, Iterator, List, Sequence, Tuple, Union
 import cv2
 import numpy as np
 
+from imagenet_trainer.config import commands
 from imagenet_trainer.data.images.decode import decode, decode_in_own_threads, read_file
 from imagenet_trainer.data.images.opencv import call
 from imagenet_trainer.data.kinds import EXTENSIONS
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import file_error, walk
+
+# Files that have images in them, by their extensions, with the way out.
+_SETS = {
+    (".tar", ".tar.gz", ".tgz", ".zip"): "unpack it and give the folder, or pack it for evaluate: "
+    f"{commands.PACK} reads tars as they are",
+    (".rec",): "give it to evaluate with --data-val",
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,8 @@ class ImageViews:
 def find_images(paths: Sequence[str]) -> List[ImageFile]:
     """The image files of several paths: files, folders with their subfolders, glob patterns.
 
-    Folders and patterns are sorted. Raises InputError for a URL, a missing file, a folder without
-    images, and a pattern that matches nothing.
+    Folders and patterns are sorted. Raises InputError for a URL, a missing file, an archive or a
+    shard, a folder without images, and a pattern that matches nothing.
     """
     files: List[ImageFile] = []
     for path in paths:
@@ -63,6 +71,9 @@ def find_images(paths: Sequence[str]) -> List[ImageFile]:
                 os.stat(path)
             except OSError as error:
                 raise file_error(path, error) from error
+            for endings, way_out in _SETS.items():
+                if path.lower().endswith(endings):
+                    raise InputError(f"{path}: is a set of images and not one; {way_out}")
             files.append(ImageFile(path, True))
     return files
 

@@ -47,11 +47,14 @@ def test_files_and_patterns_in_order(tree):
 @pytest.mark.parametrize(
     ("path", "message"),
     [("https://a.org/b.jpg", "URL"), ("s3://bucket/b.jpg", "URL"), ("nothing*.png", "no file"),
-     ("empty", "no images"), ("c.jpg", "No such file")],
+     ("empty", "no images"), ("c.jpg", "No such file"), ("val.tar", "unpack it .*im2rec"),
+     ("val.rec", "evaluate with --data-val")],
 )  # fmt: skip
 def test_paths_without_images(tmp_path, monkeypatch, path, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    for name in ("val.tar", "val.rec"):
+        (tmp_path / name).touch()
     with pytest.raises(InputError, match=message) as caught:
         find_images([path])
     assert str(caught.value).startswith(path)
