@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import tarfile
@@ -8,7 +9,7 @@ from conftest import write_records
 from PIL import Image
 
 from imagenet_trainer.data.records.recordio import pack_header
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, TemporaryError
 from imagenet_trainer.explore.sources import open_source
 from imagenet_trainer.packing import im2rec
 
@@ -102,6 +103,14 @@ def test_unreadable_files_have_a_reason(tree):
             source.info(names[f"cat/{name}"])
     with pytest.raises(ValueError, match="No such file"):
         source.read(names["cat/gone.png"])
+
+
+def test_a_file_system_that_fails_is_no_property_of_a_file(tree, monkeypatch):
+    """As in packing, which would reject every file."""
+    source, stale = open_source(str(tree)), OSError(errno.ESTALE, "Stale file handle")
+    monkeypatch.setattr(os, "stat", lambda *_: (_ for _ in ()).throw(stale))
+    with pytest.raises(TemporaryError, match=r"cat/a\.png: Stale .*; mount"):
+        source.info(0)
 
 
 def test_links_in_a_circle_end(tree):

@@ -16,26 +16,28 @@ class Folder:
         self._root = root
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; ValueError with the reason if it cannot be read."""
+        """The bytes of a file; errors as `decode.read_file`."""
         return read_file(os.path.join(self._root, name))
 
     def size(self, name: str) -> int:
-        """Size of a file in bytes; ValueError with the reason if there is none."""
+        """Size of a file in bytes; errors as `read`."""
+        path = os.path.join(self._root, name)
         try:
-            status = os.stat(os.path.join(self._root, name))
+            status = os.stat(path)
         except OSError as error:
-            raise ValueError(error.strerror or str(error)) from error
+            raise read_error(path, error) from error
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
             raise ValueError("not a file")
         return status.st_size
 
     def open(self, name: str) -> BinaryIO:
-        """An open file, for reading its beginning; ValueError with the reason if there is none."""
+        """An open file, for reading its beginning; errors as `read`."""
         self.size(name)
+        path = os.path.join(self._root, name)
         try:
-            return open(os.path.join(self._root, name), "rb")
+            return open(path, "rb")
         except OSError as error:
-            raise ValueError(error.strerror or str(error)) from error
+            raise read_error(path, error) from error
 
 
 class Tar:
@@ -45,7 +47,7 @@ class Tar:
         self._tar = TarImages(root)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; ValueError with the reason if it cannot be read."""
+        """The bytes of a file; errors as `decode.read_file`."""
         try:
             check_length(self._tar.locate(name)[1])
             return self._tar.read(name)

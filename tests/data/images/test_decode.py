@@ -230,9 +230,6 @@ def test_noise_never_crashes(photo):
                 assert pixels.dtype == np.uint8 and pixels.ndim == 3
 
 
-# --- not regular files -----------------------------------------------------------------------
-
-
 def test_a_full_memory_is_no_damage(photo, monkeypatch):
     """Images would otherwise be rejected or skipped because of what else runs."""
     with pytest.raises(MemoryError, match="allocate"):  # more than the address space has
@@ -247,6 +244,9 @@ def test_a_full_memory_is_no_damage(photo, monkeypatch):
     for read in (decode, read_header):
         with pytest.raises(MemoryError):
             read(gif)
+
+
+# --- not regular files -----------------------------------------------------------------------
 
 
 def test_reading_what_is_not_a_file(tmp_path):
