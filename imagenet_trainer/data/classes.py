@@ -8,6 +8,8 @@ or with all of them in another order, can be evaluated without packing it again.
 import json
 import os
 import re
+import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -25,6 +27,11 @@ Classes = Tuple[Tuple[str, str], ...]  # (id, name) in the order of the labels
 
 _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*)")
 _MOST_NAMED = 3  # classes that a message names
+# What zipfile, zlib, NumPy and JSON raise for a damaged file, and looking for classes in another.
+_DAMAGED = (
+    OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class OtherClasses(InputError):
@@ -186,9 +193,7 @@ def read_classes(source: str) -> Classes:
             found = _of_json(json.loads(read_bytes(Path(path))))
         else:
             found = _of_lines(read_bytes(Path(path)).decode("utf-8-sig"))
-    except InputError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy each raise their own for a damaged file
+    except _DAMAGED as error:
         raise InputError(
             f"{source}: has no classes that can be read ({error}); give imagenet, a text file with "
             "a class per line, a JSON file of names, a manifest, or a checkpoint"

@@ -13,7 +13,7 @@ from typing import Any, List, Optional, Sequence
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform
-from imagenet_trainer.data.bad_records import SKIP, STOP, OnBad, Report
+from imagenet_trainer.data.bad_records import SKIP, STOP, ZERO, OnBad, Report
 from imagenet_trainer.data.images.decode import decode_in_own_threads
 from imagenet_trainer.data.mixup import Mixed, Mixup, partners
 from imagenet_trainer.data.order import Order
@@ -180,22 +180,26 @@ def training_batches(
     mixup
         mixes neighbours of a batch.
     encoded
-        leaves decoding, and all that follows it, to the consumer: images are `Encoded`. Not with
-        an `on_bad` of `zero`.
+        leaves decoding, and all that follows it, to the consumer: images are `Encoded`.
     on_bad
         what happens to a record that cannot be used: see `bad_records`.
 
     Raises
     ------
     ArgumentError
-        the workers cannot share the batch evenly, or a share has an odd number of images where
-        they are mixed in pairs; from `next`, see Batches.
+        the workers cannot share the batch evenly, a share has an odd number of images where they
+        are mixed in pairs, or images are `encoded` with an `on_bad` of `zero`; from `next`, see
+        Batches.
 
     """
     rank, world = worker.rank, worker.world
     share = order.share(world)
     if mixup:
         check_pairs(order, world)
+    if encoded and on_bad == ZERO:
+        raise ArgumentError(
+            "on_bad", on_bad, "needs images that the threads decode; use skip"
+        )
     reads = order.reads(updates.start, updates.stop, threads.prefetch, rank, world)
     plan = ((update, *order.batch(update, rank, world), next(reads)) for update in updates)
     ring = Ring(

@@ -90,7 +90,10 @@ class Slot:
 
 
 class _EncodedSlot(Slot):
-    """A slot whose images stay encoded, with what will happen to them."""
+    """A slot whose images stay encoded, with what will happen to them.
+
+    None of them can be made black: the steps that follow would change the colour.
+    """
 
     def _allocate(self, count: int, memory: Memory) -> None:
         pass
@@ -103,10 +106,6 @@ class _EncodedSlot(Slot):
 
     def put(self, i: int, data: Any, remarks: List[str], trusted: bool) -> None:
         self.images.put(i, data, self._transform, self.drawn, remarks, trusted)
-
-    def put_black(self, i: int) -> None:
-        """Not possible: the steps that follow would change the colour."""
-        raise NotImplementedError
 
     def mix(self, mixup: Mixup, first: int, last: int) -> None:
         """The consumer mixes, after decoding."""

@@ -21,7 +21,7 @@ from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.records.record_file import RecordError
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError
 
 BAD = (4, 5, 30, COUNT - 1)  # two neighbours, and the last record
 
@@ -169,6 +169,8 @@ def test_zero_is_a_black_image_with_the_label_of_the_record(whole, damaged):
         others = np.delete(np.arange(8), [one.position for one in bad.reports])
         assert np.array_equal(bad.images[others], good.images[others])
     assert reported >= len(BAD)
+    with pytest.raises(ArgumentError, match="on_bad zero: "):  # what follows would change it
+        training(damaged, ZERO, encoded=True)
 
 
 def test_a_label_that_cannot_be_read_stops_also_with_zero(tmp_path):

@@ -105,6 +105,8 @@ def test_classes_of_a_run(tmp_path):
     [
         ("a.txt", b""), ("a.txt", b"\xff\xfe"), ("a.json", b"{"), ("a.json", b"3"),
         ("a.json", b'{"0": "a", "2": "b"}'), ("a.npz", b"PK"), ("a.json", b'{"classes": [3]}'),
+        ("a.json", b'{"classes": [{}]}'), ("a.json", b"[" * 9999), ("a.json", b"[[1]]"),
+        ("a.npz", b"PK\3\4" + bytes(99)), ("a.npz", b"\x93NUMPY"),
     ],
 )  # fmt: skip
 def test_files_without_classes(tmp_path, name, content):
