@@ -24,11 +24,10 @@ class LeftOut:
 
     def __init__(self) -> None:
         self.extensions: Counter[str] = Counter()
-        self.folders: Set[str] = set()
+        self.folders: Set[str] = set()  # relative to the root; `Tree.class_folders` removes classes
 
-    def add(self, path: str) -> None:
+    def add(self, folder: str, name: str) -> None:
         """Count an image, which is not listed."""
-        folder, name = os.path.split(path)
         self.extensions[os.path.splitext(name)[1].lower()] += 1
         self.folders.add(folder)
 
@@ -72,21 +71,20 @@ def refuse(path: str, reason: str) -> None:
     raise InputError(f"{path!r}: {reason}")
 
 
-def walk(
+def _walk_folder(
     root: str,
     folder: str,
     extensions: Sequence[str],
     above: Set[Tuple[int, int]],
     left_out: LeftOut,
-    reject: Reject = refuse,
+    reject: Reject,
 ) -> Listing:
     """(folder, names of images, names of subfolders), sorted, each folder before its subfolders.
 
     `folder` is the first one, relative to the root; `above` contains device and inode numbers of
     its parents. Hidden files and folders are skipped. `left_out` receives the images with other
-    extensions. `reject` is called for links that lead to a
-    parent folder, to themselves or nowhere, and for entries with an image's extension that are not
-    files; the default raises InputError.
+    extensions. `reject` is called for links that lead to a parent folder, to themselves or nowhere,
+    and for entries with an image's extension that are not files.
     """
     path = os.path.join(root, folder)
     status = os.stat(path)
@@ -96,25 +94,26 @@ def walk(
         return
     try:
         with os.scandir(path) as entries:
-            images, folders = _partition(entries, extensions, left_out, reject)
+            images, others, folders = _partition(entries, extensions, reject)
     except OSError as error:
         raise file_error(path, error, "allow reading it, or move it away") from error
+    for name in others:
+        left_out.add(folder, name)
     images.sort()
     folders.sort()
     yield folder, images, folders
     for name in folders:
         inner = os.path.join(folder, name)
-        yield from walk(root, inner, extensions, above | {identity}, left_out, reject)
+        yield from _walk_folder(root, inner, extensions, above | {identity}, left_out, reject)
 
 
 def _partition(
-    entries: Iterable["os.DirEntry[str]"],
-    extensions: Sequence[str],
-    left_out: LeftOut,
-    reject: Reject,
-) -> Tuple[List[str], List[str]]:
-    """Names of the images and of the subfolders in a folder."""
-    images, folders = [], []
+    entries: Iterable["os.DirEntry[str]"], extensions: Sequence[str], reject: Reject
+) -> Tuple[List[str], List[str], List[str]]:
+    """Names of the images, of those with other extensions, and of the subfolders in a folder."""
+    images: List[str] = []
+    others: List[str] = []
+    folders: List[str] = []
     for entry in entries:
         if is_hidden(entry.name):
             continue
@@ -123,7 +122,7 @@ def _partition(
                 folders.append(entry.name)
             elif not _has_extension(entry.name, extensions):
                 if entry.is_file() and _is_image(entry.path):
-                    left_out.add(entry.path)
+                    others.append(entry.name)
             elif entry.is_file():
                 images.append(entry.name)
             else:
@@ -132,7 +131,7 @@ def _partition(
                 reject(entry.path, f"{reason}; remove it")
         except OSError as error:  # a link to itself
             reject(entry.path, f"{error.strerror}; remove it")
-    return images, folders
+    return images, others, folders
 
 
 def _is_image(path: str) -> bool:
@@ -148,17 +147,17 @@ def _is_image(path: str) -> bool:
 
 
 def _walk_tar(root: str, extensions: Sequence[str], left_out: LeftOut) -> Listing:
-    """`walk` for a tar."""
+    """`_walk_folder` for a tar."""
     images: Dict[str, List[str]] = {"": []}
     inside: Dict[str, Set[str]] = {}
     with TarImages(root) as tar:
         names = [name for name in tar.names() if not is_hidden(name)]
     for name in names:
+        folder, image = os.path.split(name)
         if not _has_extension(name, extensions):
             if _has_extension(name, EXTENSIONS):
-                left_out.add(name)
+                left_out.add(folder, image)
             continue
-        folder, image = os.path.split(name)
         images.setdefault(folder, []).append(image)
         while folder:
             parent, child = os.path.split(folder)
@@ -205,7 +204,9 @@ class Tree:
         if os.path.isfile(self._root):
             listing = _walk_tar(self._root, self._extensions, self._left_out)
         else:
-            listing = walk(self._root, "", self._extensions, set(), self._left_out, self._reject)
+            listing = _walk_folder(
+                self._root, "", self._extensions, set(), self._left_out, self._reject
+            )
         for folder, names, folders in listing:
             paths = ((name, os.path.join(folder, name)) for name in names)
             good = [name for name, path in paths if check_name(self._root, path, self._reject)]
@@ -225,6 +226,7 @@ class Tree:
         folders = [(at, names) for at, names, _ in self._folders() if names]
         if not folders:
             raise NoImages(root, self._extensions, self._left_out)
+        self._left_out.folders.difference_update(at for at, _ in folders)
         folder, names = folders[0]
         if folder == "" and len(folders) == 1:
             raise NoClassFolders(f"{root}: contains {format_images(len(names))}, no class folders")

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import List, Optional, Sequence
 
 from imagenet_trainer.config.flags import flag_of, parse
-from imagenet_trainer.errors import run_command
+from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.packing.im2rec_flags import CheckSettings, Im2recSettings, PackCheckSettings
 from imagenet_trainer.system.machine import silence_opencv
 
@@ -77,8 +77,17 @@ def _refuse_urls(*paths: str) -> None:
         refuse_url(path, "pack and check on this machine, and upload the files of the pack")
 
 
-def _list(settings: Im2recSettings) -> int:
+def _check_paths(settings: Im2recSettings) -> None:
     _refuse_urls(settings.prefix, settings.root)
+    if not settings.by_name and settings.val_ratio != Im2recSettings().val_ratio:
+        raise InputError(
+            f"--val-ratio {settings.val_ratio:g}: is for --by-name; add it, or give --train-ratio "
+            "with --list"
+        )
+
+
+def _list(settings: Im2recSettings) -> int:
+    _check_paths(settings)
     if settings.by_name:
         from imagenet_trainer.packing.im2rec_by_name import list_by_name
 
@@ -90,7 +99,7 @@ def _list(settings: Im2recSettings) -> int:
 
 def _pack(settings: Im2recSettings) -> int:
     silence_opencv()
-    _refuse_urls(settings.prefix, settings.root)
+    _check_paths(settings)
     from imagenet_trainer.packing.im2rec_pack import pack_lists
 
     if not settings.by_name:

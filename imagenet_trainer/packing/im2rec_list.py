@@ -68,7 +68,7 @@ def write_lists(settings: Im2recSettings) -> int:
     if settings.recursive and len(classes) == 1:
         _warn_of_one_class(settings, classes[0][0])
     if left_out.extensions:
-        _print_left_out(settings, left_out, [folder for folder, _ in classes])
+        _print_left_out(settings, left_out)
     # With other extensions than the default ones, leaving images out is what was asked for.
     forgotten = left_out.extensions and settings.exts == Im2recSettings().exts
     return 1 if rejected or forgotten else 0
@@ -122,15 +122,12 @@ def _warn_of_one_class(settings: Im2recSettings, folder: str) -> None:
     print(f"all images have one class, {printable(folder)}; {advice}", file=sys.stderr)
 
 
-def _print_left_out(settings: Im2recSettings, left_out: LeftOut, classes: Sequence[str]) -> None:
+def _print_left_out(settings: Im2recSettings, left_out: LeftOut) -> None:
     flag = left_out.flag(settings.exts.split(","))
     advice = f"; to list them give {flag}" if flag else "; rename them to list them"
     print(f"left out: {left_out.describe()}{advice}")
-    known = set(classes)
-    for folder in sorted(left_out.folders):
-        name = os.path.relpath(folder, settings.root) if os.path.isdir(folder) else folder
-        if settings.recursive and name not in known and os.path.basename(name) not in known:
-            print(f"left out: {printable(name)} is no class: all its images are left out")
+    for folder in sorted(left_out.folders - {""}) if settings.recursive else ():
+        print(f"left out: {printable(folder)} is no class: all its images are left out")
 
 
 def check_list_flags(settings: Im2recSettings) -> None:

@@ -3,7 +3,7 @@
 import os
 import random
 from collections import Counter
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.data.records.lst import ImageList, write_list
@@ -56,13 +56,11 @@ def make_lists(
     Raises
     ------
     InputError
-        the folder does not exist, has no images or another layout.
+        the folder does not exist, has no images or another layout, or a list would be empty.
     TooManyChunks
         the images do not fill the chunks.
 
     """
-    if train_ratio + test_ratio > 1:
-        raise ValueError(f"shares {train_ratio:g} and {test_ratio:g} are more than 1 together")
     tree = Tree(root, extensions, reject, left_out)
     folders = tree.class_folders() if recursive else tree.one_folder(flat)
     lines: List[Tuple[int, float, str]] = []
@@ -103,36 +101,43 @@ def make_lists_of_collection(
     return files, [(title, counts[label]) for label, title in enumerate(titles)]
 
 
-def _write(parts: Iterator[Tuple[str, List]], write: bool) -> List[Tuple[str, int]]:
-    """Write lists; (path, lines) of each."""
-    files = []
+def _write(parts: Sequence[Tuple[str, List]], write: bool) -> List[Tuple[str, int]]:
+    """Write lists; (path, lines) of each. InputError, and no file, if one would be empty."""
     for name, part in parts:
-        if write:
+        if not part:
+            raise InputError(f"{name}: would have no images; give other shares, or fewer chunks")
+    if write:
+        for name, part in parts:
             write_list(name, part)
-        files.append((name, len(part)))
-    return files
+    return [(name, len(part)) for name, part in parts]
 
 
 def _parts(
     prefix: str, lines: List, chunks: int, train_ratio: float, test_ratio: float
-) -> Iterator[Tuple[str, List]]:
-    """(file name, lines) of every list, split where MXNet's tool splits."""
+) -> List[Tuple[str, List]]:
+    """(file name, lines) of every list, split where MXNet's tool splits.
+
+    But where the shares of training and test are all, that tool loses what their rounding leaves.
+    """
     size = -(-len(lines) // chunks)
     filled = -(-len(lines) // size)
     if filled < chunks:
         raise TooManyChunks(len(lines), filled)
-    train, test = int(size * train_ratio), int(size * test_ratio)
+    test = int(size * test_ratio)
+    end = test + int(size * train_ratio) if train_ratio + test_ratio < 1 else size
+    parts = []
     for number in range(chunks):
         name = f"{prefix}_{number}" if chunks > 1 else prefix
         chunk = lines[number * size : (number + 1) * size]
         if train_ratio == 1:
-            yield f"{name}.lst", chunk
+            parts.append((f"{name}.lst", chunk))
             continue
-        yield f"{name}_train.lst", chunk[test : test + train]
+        parts.append((f"{name}_train.lst", chunk[test:end]))
         if test_ratio:
-            yield f"{name}_test.lst", chunk[:test]
+            parts.append((f"{name}_test.lst", chunk[:test]))
         if train_ratio + test_ratio < 1:
-            yield f"{name}_val.lst", chunk[test + train :]
+            parts.append((f"{name}_val.lst", chunk[end:]))
+    return parts
 
 
 def check_files(

@@ -94,6 +94,8 @@ def test_a_folder_in_the_folder_is_not_taken_for_the_only_class(photos, capsys):
         (["--flat", "data/train"], "--by-name --flat"),
         (["--train-ratio", ".5", "data/train"], "--by-name --train-ratio"),
         (["data/pets"], "name it train"),
+        # A val.lst of an earlier run would be packed, with images of the new training set.
+        (["--val-ratio", ".01", "data/train"], "--val-ratio 0.01: is no image"),
     ],
 )
 def test_what_by_name_excludes(photos, fails, words, reason):

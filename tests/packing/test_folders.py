@@ -1,5 +1,3 @@
-import os
-
 import cv2
 import numpy as np
 import pytest
@@ -121,7 +119,7 @@ def test_images_with_other_extensions_are_counted(tmp_path, packed):
     assert Tree(str(root), [".jpg"], left_out=left_out).class_folders() == [("a", ["1.jpg"])]
     assert left_out.extensions == {".webp": 2, ".jfif": 1, **unknown}
     assert ".webp 2, .jfif 1" in left_out.describe()
-    assert {os.path.basename(folder) for folder in left_out.folders} >= {"a", "b"}
+    assert left_out.folders == ({"b"} if packed == "tar" else {"b", "c"})  # a is a class
     assert LeftOut().describe() == ""
     with pytest.raises(NoImages, match=r"extensions \.png\).*\.webp 2"):
         Tree(str(root), [".png"]).class_folders()

@@ -315,7 +315,7 @@ def test_rebuild_index(folder, capsys, fails):
 # --- what is left out, and what is damaged -----------------------------------------------------
 
 
-def test_images_left_out_by_their_extension(folder, capsys):
+def test_images_left_out_by_their_extension(folder, capsys, fails):
     for path in Path("pics/train/bee").iterdir():
         path.rename(path.with_suffix(".jfif"))
     Path("pics/train/cat/0.jpg").rename("pics/train/cat/0.webp")
@@ -324,6 +324,7 @@ def test_images_left_out_by_their_extension(folder, capsys):
     output = capsys.readouterr().out
     assert "5 images with other extensions (.jfif 4, .webp 1)" in output
     assert "bee is no class" in output and "cat is no class" not in output
+    assert "--val-ratio 0.3: is for --by-name" in fails(*words, "--val-ratio", ".3")
     (flag,) = [word for word in output.split() if word.startswith(".jpeg,")]
     assert main([*words, "--exts", flag]) == 0
     output = capsys.readouterr().out

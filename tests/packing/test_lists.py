@@ -42,7 +42,6 @@ def make(prefix, root, **flags):
         ({"chunks": 3}, ["--chunks", "3"]),
         ({"train_ratio": 0.6, "test_ratio": 0.2}, ["--train-ratio", ".6", "--test-ratio", ".2"]),
         ({"chunks": 2, "train_ratio": 0.5}, ["--chunks", "2", "--train-ratio", ".5"]),
-        ({"train_ratio": 0.9, "test_ratio": 0.1}, ["--train-ratio", ".9", "--test-ratio", ".1"]),
     ],
 )
 def test_the_lists_are_those_of_mxnet(root, tmp_path, monkeypatch, capsys, flags, words):
@@ -57,6 +56,19 @@ def test_the_lists_are_those_of_mxnet(root, tmp_path, monkeypatch, capsys, flags
     assert theirs == {path.name: path.read_bytes() for path in (tmp_path / "ours").iterdir()}
     assert {os.path.basename(path) for path, _ in files} == set(theirs)
     assert classes == [("a", 5), ("a/inner", 4), ("b", 7), ("c", 3)]
+
+
+def test_no_image_is_lost_where_training_and_test_are_all(root, tmp_path):
+    files, _ = make(tmp_path / "x", root, train_ratio=0.9, test_ratio=0.1)  # 17.1 and 1.9 of 19
+    assert [(os.path.basename(path), lines) for path, lines in files] == [
+        ("x_train.lst", 18), ("x_test.lst", 1)
+    ]  # fmt: skip
+
+
+def test_no_empty_list_is_written(root, tmp_path):
+    with pytest.raises(InputError, match=r"x_train\.lst: would have no images"):
+        make(tmp_path / "x", root, train_ratio=0.05)
+    assert not list(tmp_path.glob("*.lst"))
 
 
 def test_another_seed_is_another_order(root, tmp_path):

@@ -20,7 +20,7 @@ _LABEL_FOLDERS = ("", "ILSVRC", "data")
 _TRAIN = ("train", "ILSVRC2012_img_train", "ILSVRC2012_img_train.tar", "train.tar")
 _VAL = ("val", "validation", "ILSVRC2012_img_val", "ILSVRC2012_img_val.tar", "val.tar")
 _TEST = ("test", "ILSVRC2012_img_test", "ILSVRC2012_img_test_v10102019.tar",
-         "ILSVRC2012_img_test.tar")  # fmt: skip
+         "ILSVRC2012_img_test.tar", "test.tar")  # fmt: skip
 _DEVKIT = ("ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12.tar.gz",
            "ILSVRC2012_validation_ground_truth.txt")  # fmt: skip
 _SOLUTION = ("LOC_val_solution.csv",)

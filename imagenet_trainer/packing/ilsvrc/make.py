@@ -59,7 +59,7 @@ def _make(settings: ImagenetSettings, naming: splits.Naming, show_next: bool) ->
     _check_flags(settings, parts)
     train = _read_train(parts.train, naming) if parts.train else {}
     val = _read_val(parts.val, naming, parts.labels) if parts.val else {}
-    test, test_images = _read_test(parts.test, naming, train or val)
+    test, test_images = _read_test(parts.test, naming, train or val) if parts.test else ({}, None)
     warnings = [*_warnings(train, val, test_images), *_overlaps(parts, train, val, test)]
     if naming.left_out.extensions and settings.exts == ImagenetSettings().exts:
         flag = naming.left_out.flag(naming.extensions)
@@ -142,7 +142,11 @@ def _read_val(root: str, naming: splits.Naming, labels: Sequence[str]) -> Classe
 
 def _read_test(root: str, naming: splits.Naming, known: Classes) -> Tuple[Classes, Optional[int]]:
     """The test images of the dataset by class; or, if they have no classes, their number."""
-    images, unlabelled = splits.read_test(root, naming, known)
+    try:
+        images, unlabelled = splits.read_test(root, naming, known)
+    except InputError as error:  # the other lists do not need them
+        print(f"test: not used: {printable(str(error))}")
+        return {}, None
     if images:
         print(f"test: {printable(root)}: {_format_counts(images)}; training keeps all its images")
     elif unlabelled:
@@ -249,7 +253,11 @@ def _split(
     if settings.val_per_class:
         val, train = _take(train, "--val-per-class", settings.val_per_class, settings)
     elif settings.val_ratio:
-        val, train = take_out(train, lambda n: round(n * settings.val_ratio), settings.seed)
+        # A class keeps an image for training.
+        share = settings.val_ratio
+        val, train = take_out(train, lambda n: min(round(n * share), n - 1), settings.seed)
+        if not size(val):
+            raise InputError(f"--val-ratio {share:g}: is no image of a class; give a larger one")
     if settings.per_class:
         few = [name for name, paths in train.items() if len(paths) < settings.per_class]
         train, _ = take_out(train, lambda _: settings.per_class, settings.seed)

@@ -92,12 +92,9 @@ def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
 def read_test(root: str, naming: Naming, known: Classes) -> Tuple[Classes, Optional[int]]:
     """Test images by class, and None; or {} and their number, if some have no known class.
 
-    ILSVRC2012's test images have no labels.
+    ILSVRC2012's test images have no labels. Raises InputError if there are none.
     """
-    try:
-        paths = Tree(root, naming.extensions).paths() if root else []
-    except InputError:
-        return {}, None  # an unusable test folder is ignored
+    paths = Tree(root, naming.extensions).paths()
     class_of = naming.class_of(paths)
     if not {class_of(path) for path in paths} <= known.keys():
         return {}, len(paths)

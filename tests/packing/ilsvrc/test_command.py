@@ -62,11 +62,12 @@ def test_a_test_set_without_classes_is_counted_only(here, capsys):
     assert "test: pets/test: 3 images without labels" in capsys.readouterr().out
 
 
-def test_one_folder_of_validation_images_is_a_class(here):
+def test_one_folder_of_validation_images_is_a_class(here, capsys):
     pets("train/cat", "train/dog", "val/cat")
-    Path("pets/test").mkdir()  # an unusable test set is ignored
+    Path("pets/test.tar").write_bytes(b"no tar" * 200)
     make("pets", code=1)
     assert {label for label, _ in rows("val")} == {0} and len(rows("test")) == 2
+    assert "test: not used: pets/test.tar: not a tar" in capsys.readouterr().out
 
 
 def test_a_class_may_be_called_test(here):
@@ -216,6 +217,14 @@ def test_any_folders_with_a_share_for_validation(here):
     assert sorted(label for label, _ in rows("val")) == [0] * 2 + [1] * 4
     assert sorted(path for _, path in rows("train") + rows("val")) == sorted(names)
     assert not Path("data/test.lst").exists()
+
+
+def test_a_share_leaves_each_class_an_image_for_training(here, capsys):
+    names = ["ant/0.png", *(f"bee/{k}.png" for k in range(5))]
+    miniature.write_files("zoo", dict.fromkeys(names, b"x"))
+    assert main(["data", "zoo", "--test-per-class", "0", "--val-ratio", ".8"]) == 1
+    assert [label for label, _ in rows("val")] == [1] * 4
+    assert "val: no images of ant" in capsys.readouterr().err
 
 
 def test_a_tar_of_folders(here):
