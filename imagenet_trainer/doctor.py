@@ -64,15 +64,28 @@ def call(**values: Any) -> DoctorResult:
     return _report(settings_of(DoctorSettings, values))
 
 
+def _check_flags(settings: DoctorSettings) -> None:
+    """Raise InputError for a flag that would have no effect."""
+    if settings.plan and settings.measure:
+        raise InputError("--measure: does not go with --plan; run it first, and --plan alone after")
+    if settings.plan:
+        return
+    wanted = dict.fromkeys(("gpus", "num_epochs", "prices"), "--plan")
+    if not settings.measure:
+        wanted["image_shape"] = "--measure or --plan"
+    for name, others in wanted.items():
+        if flags.is_set(settings, name):
+            raise InputError(f"{flags.flag_of(name)}: is for {others}; add it, or omit this flag")
+
+
 def _report(settings: DoctorSettings) -> DoctorResult:
+    _check_flags(settings)
     if settings.plan:
         from imagenet_trainer.benchmarks.plan import print_plan
 
-        s = settings
-        return DoctorResult(plans=print_plan(s.plan, s.image_shape, s.gpus, s.num_epochs, s.prices))
-    for name in ("gpus", "num_epochs", "prices"):
-        if getattr(settings, name) != flags.default_of(DoctorSettings, name):
-            raise InputError(f"{flags.flag_of(name)}: is for --plan; add it, or omit this flag")
+        return DoctorResult(plans=print_plan(
+            settings.plan, settings.image_shape, settings.gpus, settings.num_epochs, settings.prices
+        ))  # fmt: skip
     from imagenet_trainer.benchmarks.packages import missing, print_packages
 
     packages, to_do = print_packages(), missing()

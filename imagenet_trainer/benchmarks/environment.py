@@ -57,7 +57,8 @@ def print_environment() -> DoctorResult:
     print("\n".join([*found.lines, *(f"to do: {one}" for one in found.to_do)]))
     return DoctorResult(
         found.engine, found.gpus, found.to_do, [*remarks, *(one.strip() for one in found.lines)],
-        plugins=plugins_, processors=processors(), openmp_threads=int(threads),
+        plugins=plugins_, processors=processors(),
+        openmp_threads=int(threads) if threads.isdecimal() else 0,
         jpeg_library=jpeg_window.LIBRARY or "",
         gpus=[FoundGpu(*gpu) for gpu in machine.gpus], driver=driver,
     )  # fmt: skip

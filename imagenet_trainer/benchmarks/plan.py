@@ -56,13 +56,12 @@ class Price(NamedTuple):
 
 def published_rates() -> List[Rate]:
     """All rates that come with the package."""
-    rows = _rows(read_bytes(assets.path("training_speeds.csv")))
     return [
         Rate(
             row["hardware"], int(row["devices"]), row["network"], int(row["image"]),
             row["precision"], float(row["images_per_second"]), row["kind"], row["source"],
         )
-        for row in rows
+        for row in _rows(assets.path("training_speeds.csv"))
     ]  # fmt: skip
 
 
@@ -72,28 +71,37 @@ def read_prices(path: str = "") -> Dict[str, List[Price]]:
     Raises InputError with the line for a file that is not such a table.
     """
     found: Dict[str, List[Price]] = {}
-    rows = _rows(read_bytes(Path(path or assets.path("prices.csv"))))
-    for line, row in enumerate(rows, 2):
+    known = {rate.hardware for rate in published_rates()}
+    rows = _rows(Path(path or assets.path("prices.csv")))
+    for row in rows:
         try:
+            if None in row.values():
+                raise ValueError  # it has too few columns
+            hardware = row["hardware"]
             price = Price(
                 int(row["devices"]), row["instance"], float(row["usd_per_hour"]), row["seen"],
                 row["source"],
             )  # fmt: skip
             if price.devices < 1 or not 0 < price.usd_per_hour < math.inf:
                 raise ValueError
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, ValueError):
             raise InputError(
-                f"line {line}: is not a price; the columns are {','.join(_PRICE_COLUMNS)}"
+                f"line {rows.line_num}: is not a price; the columns are {','.join(_PRICE_COLUMNS)}"
             ) from None
-        found.setdefault(row["hardware"], []).append(price)
+        if hardware not in known:
+            raise InputError(
+                f"line {rows.line_num}: hardware {hardware}: has no published rate; choose one of "
+                f"{', '.join(sorted(known))}"
+            )
+        found.setdefault(hardware, []).append(price)
     if not found:
         raise InputError(f"has no prices; the columns are {','.join(_PRICE_COLUMNS)}")
     return found
 
 
-def _rows(content: bytes) -> List[Dict[str, str]]:
-    text = content.decode("utf-8-sig", errors="replace")
-    return list(csv.DictReader(io.StringIO(text)))
+def _rows(path: Path) -> "csv.DictReader[str]":
+    text = read_bytes(path).decode("utf-8-sig", errors="replace")
+    return csv.DictReader(io.StringIO(text))
 
 
 def multiply_adds(network: str, side: int) -> int:
@@ -187,11 +195,10 @@ def _scaling(rates: Sequence[Rate], count: int) -> float:
 
 
 def _rent(prices: Sequence[Price], count: int) -> Optional[Tuple[str, float]]:
-    """The cheapest machines with at least this number of devices; (names, USD an hour)."""
+    """The fewest machines with so many devices, the cheapest of these; (names, USD an hour)."""
     offers = [(math.ceil(count / one.devices), one) for one in prices]
     if not offers:
         return None
-    # One machine, if there is one that is large enough.
     number, one = min(offers, key=lambda offer: (offer[0], offer[0] * offer[1].usd_per_hour))
     return f"{number} x {one.instance}" if number > 1 else one.instance, number * one.usd_per_hour
 

@@ -189,7 +189,8 @@ class DoctorResult:
     plugins
         plug-ins of other packages.
     processors, openmp_threads
-        logical processors that this process may use, and threads of MXNet on the CPU.
+        logical processors that this process may use, and threads of MXNet on the CPU; 0 where
+        OMP_NUM_THREADS is no number.
     jpeg_library
         what decodes parts of JPEGs; empty if they are decoded whole.
     gpus, driver

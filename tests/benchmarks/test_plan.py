@@ -92,15 +92,31 @@ def test_own_prices(tmp_path, capsys):
     "words, named",
     [
         (["--plan", "resnet-51"], "--plan"),
-        (["--plan", "resnet-50", "--prices", "{file}"], "line 2"),
         (["--plan", "resnet-50", "--prices", "missing.csv"], "missing.csv"),
-        (["--gpus", "4"], "--plan"),
+        (["--gpus", "4"], "--gpus: is for --plan"),
+        (["--image-shape", "3,64,64"], "--image-shape: is for --measure or --plan"),
+        (["--plan", "resnet-50", "--measure"], "--measure: does not go with --plan"),
     ],
 )
-def test_mistakes(words, named, tmp_path, capsys):
-    file = tmp_path / "wrong.csv"
-    file.write_text(
-        "hardware,devices,instance,usd_per_hour,seen,source\nA100,2,ours,free,2026,us\n"
-    )
+def test_mistakes(words, named, capsys):
+    assert named in one_line_failure(doctor.main, "doctor", capsys)(*words)
+
+
+COLUMNS = "hardware,devices,instance,usd_per_hour,seen,source\n"
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        (f"{COLUMNS}\nA100,2,ours,free,2026,us\n", "line 3: is not a price"),
+        (f"{COLUMNS}A100,2,ours,3,2026,us\nA100,2,ours,3\n", "line 3: is not a price"),
+        ("devices,instance,usd_per_hour,seen,source\n2,ours,3,2026,us\n", "line 2: is not"),
+        (f"{COLUMNS}a100,2,ours,3,2026,us\n", "line 2: hardware a100: "),
+        (COLUMNS, "has no prices"),
+    ],
+)
+def test_mistakes_in_prices(text, named, tmp_path, capsys):
+    file = tmp_path / "prices.csv"
+    file.write_text(text)
     fails = one_line_failure(doctor.main, "doctor", capsys)
-    assert named in fails(*(word.format(file=file) for word in words))
+    assert f"--prices {file}: {named}" in fails("--plan", "resnet-50", "--prices", str(file))
