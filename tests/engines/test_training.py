@@ -140,8 +140,9 @@ def test_bfloat16_learns_as_float32_and_resumes_exactly(engine):
 
 
 @on_every_engine
-def test_the_monitor_counts_updates_of_the_run_and_changes_no_number(engine):
-    straight, watched = open_one(engine, network()), open_one(engine, network(), monitor=3)
+@pytest.mark.parametrize("bce", [False, True])
+def test_the_monitor_counts_updates_of_the_run_and_changes_no_number(engine, bce):
+    straight, watched = (open_one(engine, network(), monitor=every, bce=bce) for every in (0, 3))
     for opened in (straight, watched):
         opened.set_state({"updates": np.array(2)})
         train(opened, batches()[:4])

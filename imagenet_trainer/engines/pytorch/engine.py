@@ -34,17 +34,10 @@ from imagenet_trainer.engines.pytorch.feed import Feed
 from imagenet_trainer.engines.pytorch.graph import check_shapes, load_graph, to_numpy, to_tensor
 from imagenet_trainer.engines.pytorch.inference import Inference
 from imagenet_trainer.engines.pytorch.loss_scale import DeviceLossScale, Overflow
+from imagenet_trainer.engines.pytorch.monitor import statistics_of
 from imagenet_trainer.engines.pytorch.optimizers import Average, Update
 from imagenet_trainer.engines.pytorch.recomputation import checkpointed
-from imagenet_trainer.engines.pytorch.step import (
-    Head,
-    Monitor,
-    Step,
-    StepResult,
-    compiled,
-    root_mean_square,
-    shared,
-)
+from imagenet_trainer.engines.pytorch.step import Head, Step, StepResult, compiled, shared
 from imagenet_trainer.engines.pytorch.sync_batch_norm import synchronise
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 from imagenet_trainer.engines.stages import StageTimer
@@ -138,7 +131,7 @@ class TorchEngine(StageTimer):
             self._is_compiled = False  # its messages are between the layers that would be fused
         if training.checkpoint_activations:
             shape = (self.batch_size // self._parts, 3, *size)
-            forward = checkpointed(self._network.training, shape)
+            forward = checkpointed(self._network.training, shape, classes)
         self._alone = Step(self._head, forward, training, classes, self._autocast)
 
     @cached_property
@@ -233,20 +226,14 @@ class TorchEngine(StageTimer):
         self._updates = number
         self._counts += (images * self.world_size, *counts)
 
-    def _part(self, tensors: Mapping[str, torch.Tensor], part: int, size: int) -> "StepResult":
+    def _part(self, tensors: Mapping[str, torch.Tensor], part: int, size: int) -> StepResult:
         """Forward and backward of one part of the batch; gradients are summed over the parts."""
-        here = slice(part * size, (part + 1) * size)
-        labels = tensors["labels"][here]
-        inputs = (
-            tensors["images"][here], labels, tensors.get("other", tensors["labels"])[here],
-            tensors["share"][here] if "share" in tensors else labels,
-            tensors["teacher"][here] if "teacher" in tensors else labels,
-        )  # fmt: skip
+        here = {name: value[part * size :][:size] for name, value in tensors.items()}
         self._seed_network(part)
         if self._is_compiled:
             torch.compiler.cudagraph_mark_step_begin()
         with self._synchronised(part):
-            loss, counts, moments = self._step(*inputs)
+            loss, counts, moments = self._step(*_inputs(here))
             result = StepResult(counts, moments, self._workers, self._stream)
             if loss.requires_grad:
                 (loss * self._loss_scale()).backward()
@@ -315,16 +302,11 @@ class TorchEngine(StageTimer):
 
     def _monitor(self, tensors: Mapping[str, torch.Tensor], scale: float) -> None:
         """Compute the statistics of Training.monitor, by MXNet's names, before the update."""
-        monitor = Monitor(self._network.training)
+        images, *labels = _inputs(tensors)
         self._seed_network(0)
         with torch.no_grad(), autocast(self._device, self._autocast):
-            monitor.run(self._head(tensors["images"]), tensors["labels"])
-        arg = self._network.arg
-        values = {**monitor.values, "data": root_mean_square(tensors["images"])}
-        values.update((name, root_mean_square(value)) for name, value in arg.items())
-        for name, value in arg.items():
-            if value.grad is not None:
-                values[f"{name}_grad"] = root_mean_square(value.grad) * scale
+            target = self._alone.target(*labels)
+            values = statistics_of(self._network, images, self._head(images), target, scale)
         self._statistics.append((self._updates + 1, whole_of(values, self._workers or ALONE)))
 
     def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
@@ -419,3 +401,9 @@ class TorchEngine(StageTimer):
             self._update.set_state(state)
             if self._average:
                 self._average.set_state(state)
+
+
+def _inputs(tensors: Mapping[str, torch.Tensor]) -> List[torch.Tensor]:
+    """The arguments of `Step.forward`; labels stand for those that a training does not use."""
+    names = ("images", "labels", "other", "share", "teacher")
+    return [tensors.get(name, tensors["labels"]) for name in names]

@@ -18,12 +18,12 @@ from torch.utils.checkpoint import checkpoint
 _MOST_PARTS = 32
 
 
-def checkpointed(module: fx.GraphModule, data_shape: Tuple[int, ...]) -> nn.Module:
+def checkpointed(module: fx.GraphModule, data_shape: Tuple[int, ...], classes: int) -> nn.Module:
     """The same function of (data, label), which keeps fewer activations.
 
     `data_shape` is (n, c, h, w). Parameters are shared with the module.
     """
-    place = _parts(list(module.graph.nodes), _bytes_of(module, data_shape))
+    place = _parts(list(module.graph.nodes), _bytes_of(module, data_shape, classes))
     # With this option nodes keep their order, so random numbers are drawn in the same order.
     split = split_module(module, module, lambda node: place[node], keep_original_order=True)
     names = [name for name, _ in split.named_children() if name.startswith("submod_")]
@@ -60,13 +60,16 @@ class _Sizes(fx.Interpreter):
         return value
 
 
-def _bytes_of(module: fx.GraphModule, data_shape: Tuple[int, ...]) -> Dict[fx.Node, int]:
+def _bytes_of(
+    module: fx.GraphModule, data_shape: Tuple[int, ...], classes: int
+) -> Dict[fx.Node, int]:
+    """The bytes of every node's output, with distributions (n, classes), which all losses take."""
     device = next(module.parameters()).device
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         sizes = _Sizes(module)
         sizes.run(
             torch.empty(data_shape, device=device),
-            torch.empty(data_shape[0], dtype=torch.int64, device=device),
+            torch.empty((data_shape[0], classes), device=device),
         )
     return sizes.sizes
 

@@ -3,11 +3,11 @@
 import warnings
 from importlib import import_module
 from inspect import signature
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from imagenet_trainer.engines import Training
@@ -84,7 +84,7 @@ class Step(nn.Module):
         already mixed. What Training does not use is ignored.
         """
         with autocast(images.device, self._autocast):
-            target = self._target(label, other, share, teacher)
+            target = self.target(label, other, share, teacher)
             # Not `self.network(...)`, which prints its code if an error is raised in it.
             outputs, loss, moments = self.network.forward(self.head(images), target)
         with torch.no_grad():
@@ -93,7 +93,7 @@ class Step(nn.Module):
             flat = [moment.float().flatten() for moment in moments]
             return loss, counts, torch.cat(flat) if flat else counts.new_empty(0)
 
-    def _target(self, label: Tensor, other: Tensor, share: Tensor, teacher: Tensor) -> Tensor:
+    def target(self, label: Tensor, other: Tensor, share: Tensor, teacher: Tensor) -> Tensor:
         """The label, or a distribution (n, classes) if it is smoothed or mixed."""
         if self._vectors:
             return label
@@ -225,26 +225,3 @@ class StepResult:
         if self._sum is not None:
             self._sum.wait()
         return self._both[_COUNTS:] / self._workers if self._workers > 1 else self._both[_COUNTS:]
-
-
-class Monitor(fx.Interpreter):
-    """Runs a network and records the root mean squares of its layers' outputs in `values`."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.values: Dict[str, float] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Compute one node and record its output."""
-        value = super().run_node(n)
-        output = value[0] if isinstance(value, tuple) else value
-        # Nodes that are not operators of the symbol, such as the loss, have no name in it.
-        if isinstance(output, Tensor) and "symbol" in n.meta:
-            name = n.meta["symbol"].rpartition(":")[0]
-            self.values[f"{name}_output"] = root_mean_square(output)
-        return value
-
-
-def root_mean_square(tensor: Tensor) -> float:
-    """The root mean square of all elements of any type; waits for the device."""
-    return (tensor.detach().float().norm() / max(tensor.numel(), 1) ** 0.5).item()

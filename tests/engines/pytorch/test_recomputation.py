@@ -48,7 +48,7 @@ def test_gradients_are_the_same_and_less_is_kept(name):
     for value in network_.arg.values():
         value.data.normal_(0.05, 0.05, generator=random)
     results = []
-    for module in (network_.training, checkpointed(network_.training, (4, *shape))):
+    for module in (network_.training, checkpointed(network_.training, (4, *shape), 10)):
         torch.manual_seed(3)  # dropout
         outputs, loss, moments = module(data, label)
         loss.backward()
@@ -60,14 +60,15 @@ def test_gradients_are_the_same_and_less_is_kept(name):
     for ours, theirs in zip(*results):
         assert torch.equal(ours, theirs)
     plain = kept_bytes(network_.training, data, label)
-    less = kept_bytes(checkpointed(network_.training, (4, *shape)), data, label)
+    less = kept_bytes(checkpointed(network_.training, (4, *shape), 10), data, label)
     assert less < (0.8 if name in ("alexnet", "squeezenet1.1") else 0.5) * plain
 
 
-def test_an_engine_trains_the_same_bits():
+@pytest.mark.parametrize("more", [{"accumulate": 2}, {"bce": True}], ids=str)
+def test_an_engine_trains_the_same_bits(more):
     symbol = network(batch_norm=True, dropout=0.5)
-    plain = train(open_one("torch", symbol, accumulate=2), batches())
-    ours = train(open_one("torch", symbol, accumulate=2, checkpoint_activations=True), batches())
+    plain = train(open_one("torch", symbol, **more), batches())
+    ours = train(open_one("torch", symbol, checkpoint_activations=True, **more), batches())
     assert_same(everything(plain), everything(ours))
     np.testing.assert_array_equal(plain.read_counts(), ours.read_counts())
 
@@ -75,5 +76,5 @@ def test_an_engine_trains_the_same_bits():
 def test_the_network_itself_is_not_changed():
     network_ = loaded("resnet-20", (3, 28, 28))
     code = copy.copy(network_.training.code)
-    checkpointed(network_.training, (2, 3, 28, 28))
+    checkpointed(network_.training, (2, 3, 28, 28), 10)
     assert network_.training.code == code
