@@ -8,8 +8,6 @@ from imagenet_trainer.graph.operators import GraphError, check_names
 from imagenet_trainer.graph.shapes import Known, Shape, elementwise, is_known, unified
 
 _LARGEST = 2**63 - 1  # elements of an array
-
-
 Table = Dict[Tuple[int, int], Known]  # by the id of a node and the number of its output
 
 
@@ -41,7 +39,7 @@ class Inference:
             if node.operator is None:
                 given = known.get(node.name) or declared_shape(node)
                 self._table[id(node), 0] = given or None
-                self._check_size(node, given)
+                _check_size(node, given)
 
     def run(self) -> Table:
         """The shape of every output, by the id of its node and its number."""
@@ -94,10 +92,11 @@ class Inference:
         except ValueError as error:
             what = "" if where is node else f" of {node.name}"
             raise GraphError(f"{where.where}{what}: {error}") from None
-        self._check_size(where, new)
+        _check_size(where, new)
         self._table[id(node), index] = new
         return new != old
 
-    def _check_size(self, node: Node, shape: Known) -> None:
-        if shape and math.prod(max(length, 1) for length in shape) > _LARGEST:
-            raise GraphError(f"{node.where}: an array of {shape} is too large")
+
+def _check_size(node: Node, shape: Known) -> None:
+    if shape and math.prod(max(length, 1) for length in shape) > _LARGEST:
+        raise GraphError(f"{node.where}: an array of {shape} is too large")

@@ -174,6 +174,8 @@ def resized(data: Shape, values: Values) -> Sequence[int]:
     """(n, c, *output_size); one number is for both, none is 1."""
     size = values["output_size"] or (1,)
     check_rank(data, 4)
+    if len(size) > 2:
+        raise ValueError(f"output_size {size} for height and width")
     return (*data[:2], *(size if len(size) == 2 else size * 2))
 
 

@@ -108,6 +108,8 @@ def _add(names: str, inputs: str, rule: Rule, more: Any = None, **attributes: At
 
 _int = functools.partial(Attribute, "int")
 _count = functools.partial(Attribute, "int", least=1)
+# Inputs or outputs, of whose names a list is made before anything is compared.
+_parts = functools.partial(Attribute, "int", least=1, most=20_000)
 _float = functools.partial(Attribute, "float")
 _bool = functools.partial(Attribute, "bool")
 
@@ -162,41 +164,41 @@ _POOLING = {
     "pooling_convention": _choice("valid full same", "valid"), "stride": _shape(),
     "pad": _shape(), "p_value": _int(None), "count_include_pad": _bool(None), "layout": _LAYOUT,
 }  # fmt: skip
-# MXNet's builds with oneDNN keep a workspace for the gradient of max pooling.
-_add(
-    "Pooling", "data", layer_shapes.pooling,
-    {"inner": lambda values: int(_has_workspace(values))}, **_POOLING,
-)  # fmt: skip
-_add("Pooling_v1", "data", layer_shapes.pooling, **{
-    name: _POOLING[name]
-    for name in ("kernel", "pool_type", "global_pool", "pooling_convention", "stride", "pad")
-})  # fmt: skip
 
 
-def _has_workspace(values: Values) -> bool:
-    return (
+def _workspaces(values: Values) -> int:
+    """MXNet's builds with oneDNN keep one for the gradient of max pooling."""
+    return int(
         values["pool_type"] == "max"
         and values["layout"] in (None, "NCW", "NCHW", "NCDHW")
         and len(values["kernel"]) in (1, 2, 3)
     )
 
 
+_add("Pooling", "data", layer_shapes.pooling, {"inner": _workspaces}, **_POOLING)
+_add("Pooling_v1", "data", layer_shapes.pooling, **{
+    name: _POOLING[name]
+    for name in ("kernel", "pool_type", "global_pool", "pooling_convention", "stride", "pad")
+})  # fmt: skip
 _BATCH_NORM = {
     "eps": _float(1e-3), "momentum": _float(0.9), "fix_gamma": _bool(True),
     "use_global_stats": _bool(False), "output_mean_var": _bool(False),
 }  # fmt: skip
+
+
+def _moments(*names: str) -> Dict[str, Any]:
+    """Mean and deviation are outputs if they are asked for, and else only MXNet reads them."""
+    return {
+        "outputs": lambda values: ("output", *names) if values["output_mean_var"] else ("",),
+        "inner": lambda values: 0 if values["output_mean_var"] else 2,
+    }
+
+
 _STATISTICS = {
     "auxiliary": ("moving_mean", "moving_var"),
     "initial": {"moving_mean": '["zero", {}]', "moving_var": '["one", {}]'},
-    "outputs": lambda values: _moments(values, "mean", "var"),
-    "inner": lambda values: 0 if values["output_mean_var"] else 2,
+    **_moments("mean", "var"),
 }
-
-
-def _moments(values: Values, *names: str) -> Sequence[str]:
-    return ("output", *names) if values["output_mean_var"] else ("",)
-
-
 _BATCH_NORM_INPUTS = "data gamma beta moving_mean moving_var"
 _CALIBRATION = {
     "axis": _int(1), "cudnn_off": _bool(False), "min_calib_range": _float(None),
@@ -211,16 +213,12 @@ _add(
     "_contrib_SyncBatchNorm", _BATCH_NORM_INPUTS, layer_shapes.batch_norm, _STATISTICS,
     **_BATCH_NORM, ndev=_int(1), key=Attribute("text"),
 )  # fmt: skip
-_OF_MOMENTS = {
-    "outputs": lambda values: _moments(values, "mean", "std"),
-    "inner": lambda values: 0 if values["output_mean_var"] else 2,
-}
 _add(
-    "LayerNorm", "data gamma beta", layer_shapes.layer_norm, _OF_MOMENTS,
+    "LayerNorm", "data gamma beta", layer_shapes.layer_norm, _moments("mean", "std"),
     axis=_int(-1), eps=_float(1e-5), output_mean_var=_bool(False),
 )  # fmt: skip
 _add(
-    "GroupNorm", "data gamma beta", layer_shapes.group_norm, _OF_MOMENTS,
+    "GroupNorm", "data gamma beta", layer_shapes.group_norm, _moments("mean", "std"),
     num_groups=_count(1), eps=_float(1e-5), output_mean_var=_bool(False),
 )  # fmt: skip
 _add(
@@ -268,7 +266,7 @@ _add(
 _add(
     "UpSampling", "*data", layer_shapes.up_sampling, {"count": "num_args"},
     scale=_count(), num_filter=_int(0), sample_type=_choice("nearest"),
-    multi_input_mode=_choice("concat sum", "concat"), num_args=_count(), workspace=_int(512),
+    multi_input_mode=_choice("concat sum", "concat"), num_args=_parts(), workspace=_int(512),
 )  # fmt: skip
 _add(
     "Embedding", "data weight", shapes.embedding,
@@ -364,8 +362,8 @@ _TRANSPOSED = {
 }  # fmt: skip
 _add("dot", "lhs rhs", shapes.dot, **_TRANSPOSED)
 _add("batch_dot", "lhs rhs", shapes.batch_dot, **_TRANSPOSED)
-_add("Concat concat", "*data", shapes.concat, {"count": "num_args"}, num_args=_count(), dim=_int(1))
-_add("stack", "*data", shapes.stack, {"count": "num_args"}, axis=_int(0), num_args=_count())
+_add("Concat concat", "*data", shapes.concat, {"count": "num_args"}, num_args=_parts(), dim=_int(1))
+_add("stack", "*data", shapes.stack, {"count": "num_args"}, axis=_int(0), num_args=_parts())
 
 # --- reductions, constants and shapes ------------------------------------------------------------
 
@@ -381,15 +379,12 @@ _add(
 )  # fmt: skip
 for _name in ("argmax", "argmin"):
     _add(_name, "data", shapes.of_data(shapes.reduced), axis=_int(None), keepdims=_bool(False))
-for _name in ("_ones", "_zeros"):
-    _add(
-        _name, "", shapes.constant,
-        shape=_shape(), ctx=Attribute("text", ""), dtype=_choice(_DTYPE, "float32"),
-    )  # fmt: skip
-_add(
-    "_full", "", shapes.constant, shape=_shape(), ctx=Attribute("text", ""),
-    dtype=_choice(_DTYPE, "float32"), value=_float(),
-)  # fmt: skip
+_FILLED = {
+    "shape": _shape(), "ctx": Attribute("text", ""), "dtype": _choice(_DTYPE, "float32"),
+}  # fmt: skip
+_add("_ones", "", shapes.constant, **_FILLED)
+_add("_zeros", "", shapes.constant, **_FILLED)
+_add("_full", "", shapes.constant, **_FILLED, value=_float())
 _add(
     "one_hot", "indices", shapes.of_data(shapes.one_hot),
     depth=_count(), on_value=_float(1.0), off_value=_float(0.0), dtype=_choice(_DTYPE, "float32"),
@@ -402,7 +397,7 @@ _add(
 _add(
     "SliceChannel split", "data", shapes.slice_channel,
     {"outputs": lambda values: [f"output{i}" for i in range(values["num_outputs"])]},
-    num_outputs=_count(), axis=_int(1), squeeze_axis=_bool(False),
+    num_outputs=_parts(), axis=_int(1), squeeze_axis=_bool(False),
 )  # fmt: skip
 _add(
     "slice crop", "data", shapes.of_data(shapes.sliced), begin=Attribute("slice"),

@@ -23,7 +23,7 @@ def read_outputs(text: str) -> List[Entry]:
         raise GraphError("the JSON of the network is damaged or cut short") from error
     try:
         return _read(document)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError) as error:
         raise GraphError("the JSON is not that of a network of MXNet") from error
 
 

@@ -204,9 +204,11 @@ def sliced(data: Shape, values: Values) -> Sequence[int]:
     if len(begin) != len(end) or len(begin) > len(data):
         raise ValueError(f"begin {begin} and end {end} for {data}")
     step = values["step"] or (None,) * len(begin)
+    if len(step) != len(begin) or 0 in step:
+        raise ValueError(f"step {step} for begin {begin}")
     output = list(data)
     for axis, (first, last, by) in enumerate(zip(begin, end, step)):
-        output[axis] = len(range(*slice(first, last, by or None).indices(data[axis])))
+        output[axis] = len(range(*slice(first, last, by).indices(data[axis])))
     return _not_empty(output)
 
 

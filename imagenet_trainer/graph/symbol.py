@@ -100,7 +100,7 @@ class Symbol:
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self._entries: Tuple[Entry, ...] = tuple(entries)
+        self.entries: Tuple[Entry, ...] = tuple(entries)  # the outputs
 
     # --- nodes ---------------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class Symbol:
         """All nodes, each after its inputs, in the order of MXNet's JSON."""
         order: List[Node] = []
         seen = set()
-        for entry in self._entries:
+        for entry in self.entries:
             stack = [(entry.node, 0)]
             if id(entry.node) in seen:
                 continue
@@ -133,7 +133,7 @@ class Symbol:
         def numbered(entries: Sequence[Entry]) -> List[Tuple[int, int]]:
             return [(numbers[id(entry.node)], entry.output) for entry in entries]
 
-        return numbered(self._entries), [
+        return numbered(self.entries), [
             (
                 node.op, "" if node.operator else node.name, sorted(node.attrs.items()),
                 numbered(node.inputs),
@@ -141,15 +141,10 @@ class Symbol:
             for node in self.nodes
         ]  # fmt: skip
 
-    @property
-    def entries(self) -> Tuple[Entry, ...]:
-        """The outputs."""
-        return self._entries
-
     def _single(self, where: str) -> Entry:
-        if len(self._entries) != 1:
-            raise GraphError(f"{where} has {len(self._entries)} outputs; select one by its number")
-        return self._entries[0]
+        if len(self.entries) != 1:
+            raise GraphError(f"{where} has {len(self.entries)} outputs; select one by its number")
+        return self.entries[0]
 
     @functools.cached_property
     def _auxiliary(self) -> Set[int]:
@@ -182,12 +177,12 @@ class Symbol:
 
     def list_outputs(self) -> List[str]:
         """The names of the outputs: `conv0_output`, or the name of a variable."""
-        return [entry.node.outputs[entry.output] for entry in self._entries]
+        return [entry.node.outputs[entry.output] for entry in self.entries]
 
     @property
     def name(self) -> Optional[str]:
         """The name of the last operator; None if there are several."""
-        return self._entries[0].node.name if len({id(e.node) for e in self._entries}) == 1 else None
+        return self.entries[0].node.name if len({id(e.node) for e in self.entries}) == 1 else None
 
     def attr(self, key: str) -> Optional[str]:
         """An attribute of the last operator; None if it has none of this name."""
@@ -195,7 +190,7 @@ class Symbol:
 
     def list_attr(self) -> Dict[str, str]:
         """All attributes of the last operator."""
-        return _listed(self._entries[0].node)
+        return _listed(self.entries[0].node)
 
     def attr_dict(self) -> Dict[str, Dict[str, str]]:
         """The attributes of all nodes that have some, by their names."""
@@ -209,17 +204,15 @@ class Symbol:
 
     def get_children(self) -> Optional["Symbol"]:
         """A symbol with the inputs of the last operator; None for a variable."""
-        entries = [entry for node in self._last() for entry in node.inputs]
+        last = {id(entry.node): entry.node for entry in self.entries}
+        entries = [entry for node in last.values() for entry in node.inputs]
         return Symbol(entries) if entries else None
 
-    def _last(self) -> List[Node]:
-        return list({id(entry.node): entry.node for entry in self._entries}.values())
-
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def __iter__(self) -> Iterator["Symbol"]:
-        return (Symbol([entry]) for entry in self._entries)
+        return (Symbol([entry]) for entry in self.entries)
 
     def __getitem__(self, index: Union[int, str, slice]) -> Any:
         """One output, by number or name."""
@@ -231,14 +224,14 @@ class Symbol:
                 raise GraphError(f"{count or 'no'} outputs are named {index!r}{near}")
             index = names.index(index)
         if isinstance(index, slice):
-            return Symbol(self._entries[index])
+            return Symbol(self.entries[index])
         if not -len(self) <= index < len(self):
             raise IndexError(f"output {index} of {len(self)}")
-        return Symbol([self._entries[index]])
+        return Symbol([self.entries[index]])
 
     def __repr__(self) -> str:
         if self.name is None:
-            names = ", ".join(entry.node.name for entry in self._entries[:20])
+            names = ", ".join(entry.node.name for entry in self.entries[:20])
             return f"<Symbol group [{names}{', ...' if len(self) > 20 else ''}]>"
         return f"<Symbol {self.name}>"
 
@@ -293,7 +286,7 @@ class Symbol:
             copy = Node(node.operator, node.name, attrs, inputs, values)
             copy.version = node.version
             new[id(node)] = Entry(copy)
-        return Symbol([_moved(entry, new) for entry in self._entries])
+        return Symbol([_moved(entry, new) for entry in self.entries])
 
     # --- shapes --------------------------------------------------------------------------------
 
@@ -320,7 +313,7 @@ class Symbol:
         variables = [node for node in self.nodes if node.operator is None]
         return (
             [table[id(node), 0] for node in variables if id(node) not in self._auxiliary],
-            [table[id(entry.node), entry.output] for entry in self._entries],
+            [table[id(entry.node), entry.output] for entry in self.entries],
             [table[id(node), 0] for node in variables if id(node) in self._auxiliary],
         )
 
@@ -328,7 +321,7 @@ class Symbol:
 
     def tojson(self) -> str:
         """MXNet 1.9.1's JSON, byte for byte."""
-        return to_json(self.nodes, self._entries)
+        return to_json(self.nodes, self.entries)
 
     def save(self, path: str) -> None:
         """Write the JSON to a file."""

@@ -25,7 +25,6 @@ MORE_LENIENT = {
     "softmax", "log_softmax", "softmin", "LRN", "InstanceNorm", "Concat", "stack", "Reshape",
     "SoftmaxActivation", "LeakyReLU", "UpSampling", "where", "_full", "_ones", "_zeros", "reverse",
     "batch_dot", "transpose", "repeat", "SVMOutput", "squeeze", "expand_dims", "GroupNorm",
-    "slice",
 }  # fmt: skip
 # Where one input is known, MXNet leaves the others open.
 INFERS_MORE = {"where", "stack"}

@@ -111,6 +111,14 @@ BROKEN = {
         lambda: changed(lambda t, n: n["conv"]["attrs"].update(kernel=f"({'9' * 1000}, 3)")),
         "integers such as",
     ),
+    "a version that is no number": (
+        lambda: changed(lambda t, n: t.update(attrs={"mxnet_version": ["int", float("inf")]})),
+        "not that of a network",
+    ),
+    "more inputs than memory for their names": (
+        lambda: changed(lambda t, n: n["flat"].update(op="Concat", attrs={"num_args": "9" * 10})),
+        "at most 20000",
+    ),
     "no heads": (lambda: changed(lambda t, n: t.update(heads=[])), "no outputs"),
     "an auxiliary state that is computed": (
         lambda: changed(lambda t, n: n["bn"]["inputs"].__setitem__(3, [3, 0, 0])), "not a variable"

@@ -108,6 +108,14 @@ def test_contradictions_name_the_node():
     assert "fc (FullyConnected)" in str(refused.value) and "fc_weight" in str(refused.value)
     with pytest.raises(GraphError, match="did you mean data"):
         x.infer_shape(dat=(2, 3))
+    data = sym.Variable("data")
+    for wrong in (
+        sym.slice(data, begin=(0, 0), end=(1, 1), step=(1,)),
+        sym.slice(data, begin=(0, 0), end=(1, 1), step=(1, 0)),
+        sym.contrib.AdaptiveAvgPooling2D(data, output_size=(1, 2, 3)),
+    ):
+        with pytest.raises(GraphError, match=f"^{wrong.name} "):
+            wrong.infer_shape(data=(2, 3, 4, 4))
 
 
 def test_arrays_beyond_the_largest_size_are_refused():
