@@ -16,9 +16,7 @@ from imagenet_trainer.graph.inference import all_shapes
 Shape = Tuple[int, ...]
 
 # Operators whose output is a view of their input, or the input itself.
-_VIEWS = (
-    "Flatten", "Reshape", "expand_dims", "squeeze", "_copy", "BlockGrad",
-)  # fmt: skip
+_VIEWS = ("Flatten", "Reshape", "expand_dims", "squeeze", "_copy", "BlockGrad")
 _FLOAT32 = 4  # bytes
 
 
@@ -135,13 +133,14 @@ def table(summary: Summary, batch_size: int = 1) -> str:
 
 
 def _is_fixed(node: Node, position: int) -> bool:
-    """Whether an input is a gamma that BatchNorm treats as 1, which is MXNet's default."""
-    return node.op == "BatchNorm" and position == 1 and node.values["fix_gamma"]
+    """Whether an input is a gamma that a BatchNorm treats as 1, which is MXNet's default."""
+    return position == 1 and bool(node.values.get("fix_gamma"))
 
 
 def _multiply_adds(node: Node, inputs: Sequence[Shape], output: Shape) -> int:
     """Multiply-adds of an operator for a batch of one."""
-    if node.op == "Convolution":  # weight: (filters, channels / groups, *kernel)
+    # weight: (filters, channels / groups, *kernel)
+    if node.op in ("Convolution", "Convolution_v1"):
         return prod(output) * prod(inputs[1][1:])
     if node.op == "Deconvolution":  # weight: (channels, filters / groups, *kernel)
         return prod(inputs[0]) * prod(inputs[1][1:])

@@ -8,11 +8,13 @@ import inspect
 import os
 import re
 import traceback
+from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import GraphError, Symbol, as_graph, load_json
 from imagenet_trainer.graph.naming import NameManager
+from imagenet_trainer.system.files import read_bytes
 
 PYTHON, JSON = ".py", ".json"
 _SOFTMAX = "SoftmaxOutput"
@@ -74,7 +76,12 @@ def check_classifier(
         raise ArgumentError(
             "network", network, f"does not take images of {shape}: {error}"
         ) from error
-    classes = outputs[0][-1] if outputs else None
+    if outputs is None:
+        raise ArgumentError(
+            "network", network, "has a parameter whose shape does not follow from the images; give "
+            "its Variable a shape"
+        )  # fmt: skip
+    classes = outputs[0][-1]
     if classes != num_classes:
         raise ArgumentError(
             "network",
@@ -93,8 +100,8 @@ def _read(path: str) -> Symbol:
 
 def _run(path: str, classes: int, shape: Tuple[int, ...], num_layers: Optional[int]) -> Symbol:
     """What the file's `get_symbol` returns; errors of its code name its line."""
+    _prepare_mxnet(path)
     try:
-        _prepare_mxnet(path)
         spec = importlib.util.spec_from_file_location(f"user_network_{stem_of(path)}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -124,11 +131,12 @@ def _run(path: str, classes: int, shape: Tuple[int, ...], num_layers: Optional[i
 
 def _prepare_mxnet(path: str) -> None:
     """Import MXNet as this program does, if the file imports it: its own import fails today."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        if re.search(r"^\s*(import|from)\s+mxnet\b", file.read(), re.M):
-            from imagenet_trainer.system.mxnet_import import mx
+    if re.search(rb"^\s*(import|from)\s+mxnet\b", read_bytes(Path(path)), re.M):
+        from imagenet_trainer.system.mxnet_import import import_problem
 
-            mx.__version__  # noqa: B018
+        problem = import_problem()
+        if problem:
+            raise ArgumentError("network", path, f"imports MXNet: {problem}")
 
 
 def options_of(

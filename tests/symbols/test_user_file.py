@@ -7,6 +7,7 @@ from conftest import needs_mxnet, one_line_failure, words_of_fit
 
 from imagenet_trainer import evaluate, fit, symbols
 from imagenet_trainer.errors import ArgumentError
+from imagenet_trainer.system import mxnet_import
 
 SHAPE = (3, 16, 16)
 NET = """
@@ -49,6 +50,14 @@ def test_a_file_of_mxnet(path):
     assert ours.list_arguments() == symbols.get_symbol(str(path), 5, SHAPE).list_arguments()
 
 
+def test_a_file_that_needs_mxnet(path, monkeypatch):
+    monkeypatch.setattr(mxnet_import, "installation_problem", lambda: "MXNet is not installed")
+    path.write_text("import mxnet\n" + NET)
+    with pytest.raises(ArgumentError, match="imports MXNet: MXNet is not installed; ") as e:
+        symbols.get_symbol(str(path), 5, SHAPE)
+    assert "correct the file" not in str(e.value)
+
+
 def test_a_json_file(path, tmp_path):
     symbol = symbols.get_symbol(str(path), 5, SHAPE)
     file = tmp_path / "model-symbol.json"
@@ -71,6 +80,7 @@ def test_a_json_file(path, tmp_path):
         (("return sym.SoftmaxOutput(x, name=\"softmax\")", "return x"), "is not a classifier"),
         (("return sym.SoftmaxOutput(x, name=\"softmax\")", "return 3"), "TypeError"),
         (('Variable("data")', 'Variable("image")'), "is not a classifier"),
+        (("sym.Flatten(x)", "sym.broadcast_add(x, sym.var('y'))"), "shape does not follow"),
         (("kernel=(3, 3)", "kernel=(33, 33)"), "does not take images"),
         (("assert image_shape", "exit(3)\n    assert image_shape"), "SystemExit"),
     ],
