@@ -4,9 +4,20 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
-from imagenet_trainer.config.values import integer, number
+from imagenet_trainer.config.values import command, integer, number
 
 LAUNCHERS = ("auto", "local", "ssh", "mpi", "slurm")
+
+
+def _program(text: str) -> str:
+    if not command(text):
+        raise ValueError("must be a command")
+    return text
+
+
+def _arguments(text: str) -> str:
+    command(text)  # ValueError for a quote that is not closed
+    return text
 
 
 @dataclass(frozen=True)
@@ -91,9 +102,10 @@ class LaunchSettings:
     ssh: str = option(
         "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15",
         "command that connects to a host",
+        _program,
         metavar="COMMAND",
     )
     options: str = option(
-        "", "additional arguments for mpirun or srun, in quotes", metavar="ARGUMENTS"
+        "", "additional arguments for mpirun or srun, in quotes", _arguments, metavar="ARGUMENTS"
     )
     dry_run: bool = option(False, "print the command lines and start nothing")

@@ -197,9 +197,7 @@ def training_batches(
     if mixup:
         check_pairs(order, world)
     if encoded and on_bad == ZERO:
-        raise ArgumentError(
-            "on_bad", on_bad, "needs images that the threads decode; use skip"
-        )
+        raise ArgumentError("on_bad", on_bad, "needs images that the threads decode; use skip")
     reads = order.reads(updates.start, updates.stop, threads.prefetch, rank, world)
     plan = ((update, *order.batch(update, rank, world), next(reads)) for update in updates)
     ring = Ring(

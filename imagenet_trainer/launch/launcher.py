@@ -51,8 +51,8 @@ def chosen_launcher(settings: LaunchSettings) -> str:
             "--launcher slurm: this is not a Slurm allocation (SLURM_JOB_ID is not set); run it "
             "inside sbatch or salloc"
         )
-    programs = {"local": "", "mpi": "mpirun", "slurm": "srun", "ssh": ""}
-    program = shlex.split(settings.ssh)[0] if name == "ssh" else programs[name]
+    programs = {"mpi": "mpirun", "slurm": "srun", "ssh": shlex.split(settings.ssh)[0]}
+    program = programs.get(name)
     if program and not settings.dry_run and not shutil.which(program):
         raise InputError(f"--launcher {name}: {program} is not on this machine; install it")
     return name
@@ -168,9 +168,8 @@ class Signals:
                 signal.signal(number, handler)
 
 
-def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
+def launch(settings: LaunchSettings, launcher: str, command: Sequence[str]) -> int:
     """Run the command in all workers to its end; restart all when a process dies."""
-    launcher = chosen_launcher(settings)
     if settings.requeue:
         slurm.check_requeue()
     hosts = hosts_of(settings, launcher)

@@ -64,7 +64,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         ineffective.check(settings, chosen)
         if ineffective.uses_torchrun(settings, chosen):
             return torchrun.launch(settings, command)
-        return launcher.launch(settings, command)
+        return launcher.launch(settings, chosen, command)
 
     return run_command("launch", body)
 

@@ -29,6 +29,11 @@ def check(settings: LaunchSettings) -> None:
         )
     if not settings.host_address:
         raise InputError(f"--nodes {nodes}: name machine 0 with --host-address")
+    if settings.host_address.count(":") == 1:  # workers would wait for such a name
+        raise InputError(
+            f"--host-address {settings.host_address}: is not a name or an address; give the port "
+            "with --port"
+        )
     if settings.num_workers % nodes:
         raise InputError(
             f"-n {settings.num_workers}: cannot be split evenly over {nodes} machines; use a "
@@ -42,7 +47,7 @@ def node_rank(settings: LaunchSettings) -> int:
     rank, source = settings.node_rank, "--node-rank"
     if rank is None:
         text, source = os.environ.get(INDEX, ""), INDEX
-        if not text.isdigit():
+        if not text.isdecimal():
             raise InputError(
                 f"--nodes {settings.nodes}: no number of this machine; give --node-rank, or "
                 f"completionMode: Indexed in a Kubernetes Job, which sets {INDEX}"

@@ -155,7 +155,7 @@ def read_hosts(path: str) -> List[Host]:
         if not text:
             continue
         match = re.fullmatch(r"(\w[\w.-]*(?:@[\w.-]+)?)(?::(\d+))?(?:\s+slots=(\d+))?", text)
-        if not match or match.group(3) == "0":
+        if not match or int(match[3] or 1) == 0:
             raise InputError(
                 f"--hostfile {path}: line {number}: {text!r} is not `host[:port] [slots=N]`"
             )

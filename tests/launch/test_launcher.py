@@ -1,6 +1,7 @@
 """Which launcher, which addresses, when to restart; the command line."""
 
 import os
+import re
 import signal
 import sys
 
@@ -78,6 +79,13 @@ def test_a_wrong_flag_of_fit_is_reported_once_and_starts_nothing(engine, capsys)
         assert line.startswith("fit: error: ") and hint in line
     assert main([*words, "--recipe", "none"]) == 2
     assert "launch: error: --recipe none: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", ["--ssh='", "--ssh=", "--options='"])
+def test_commands_have_closed_quotes(wrong, capsys):
+    with pytest.raises(SystemExit):
+        main([wrong, "x"])
+    assert re.match(r"launch: error: --\w+: ['\"]+: must be a command", capsys.readouterr().err)
 
 
 # --- launchers and addresses ----------------------------------------------------------------------

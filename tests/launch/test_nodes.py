@@ -28,6 +28,7 @@ def test_flags_that_contradict_each_other(refused, monkeypatch):
     assert "omit --hostfile" in refused(*TORCH, "-H", "hosts", "x")
     assert "omit --hostfile and --launcher" in refused(*TORCH, "--launcher", "ssh", "x")
     assert "--host-address" in refused(*TORCH[:-2], "x")
+    assert refused(*TORCH[:-1], "first:2", "x").startswith("--host-address first:2: ")
     assert refused(*TORCH, "-n", "5", "x").startswith("-n 5: ")
     assert refused(*TORCH, "--node-rank", "2", "x").startswith("--node-rank 2: ")
     assert refused("--engine", "torch", "--node-rank", "0", "x").startswith("--node-rank 0: ")
