@@ -30,21 +30,21 @@ class Kind(NamedTuple):
     arguments: Tuple[str, ...]
     images: Optional[int] = None  # default of --images
     function: str = "run"
-    needs_torch: bool = False
+    engines: Tuple[str, ...] = ()  # that must be installed
 
 
 KINDS: Dict[str, Kind] = {
     "loader": Kind("loader", ("images", "rounds", "threads", "lock"), 1000),
     "checks": Kind("checks", ("images", "rounds"), 500),
-    "train": Kind("train", ("images", "rounds"), 160),
+    "train": Kind("train", ("images", "rounds"), 160, engines=("mxnet",)),
     "checkpoint": Kind("checkpoint", ("rounds",)),
-    "pack": Kind("pack", ("images", "rounds", "threads"), 2000),
+    "pack": Kind("pack", ("images", "rounds", "threads"), 2000, engines=("mxnet",)),
     "picture": Kind("drawing", ("keep",)),
     "reading": Kind("reading", ("images", "rounds", "threads"), 8000),
     "many-classes": Kind("many_classes", ("images",), 500_000),
     "numbers": Kind("evaluation", ("images", "rounds"), 50_000, "numbers"),
     "evaluate": Kind("evaluation", ("images", "rounds"), 160, "forward"),
-    "parity": Kind("parity", ("network",), needs_torch=True),
+    "parity": Kind("parity", ("network",), engines=("mxnet", "torch")),
 }
 
 # Flags that measure something else, and the kind that they are of.
@@ -52,7 +52,7 @@ INSTEAD: Dict[str, Tuple[str, Kind]] = {
     "against": (
         "loader", Kind("loader_against", ("against", "images", "rounds", "threads"), 2000)
     ),
-    "beside": ("train", Kind("beside", ("beside", "rounds"))),
+    "beside": ("train", Kind("beside", ("beside", "rounds"), engines=("mxnet",))),
     "latency": ("reading", Kind("remote_reading", ("latency", "images", "threads"), 8192)),
 }  # fmt: skip
 
@@ -85,10 +85,8 @@ def measure(settings: config.BenchmarkSettings) -> figures.Figures:
         if getattr(settings, flag) and settings.kind == owner:
             kind = instead
     _check_flags(settings, kind)
-    if kind.needs_torch:
-        from imagenet_trainer.engines.choice import check_torch
-
-        check_torch()
+    if kind.engines:
+        _check_engines(settings.kind, kind.engines)
     values = {**vars(settings), "images": settings.images or kind.images}
     figures.check_json(settings.json)
     module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
@@ -115,6 +113,19 @@ def _check_flags(settings: config.BenchmarkSettings, kind: Kind) -> None:
         )
 
 
+def _check_engines(kind: str, engines: Sequence[str]) -> None:
+    """Raise InputError if one of these engines is not installed."""
+    from imagenet_trainer.engines.choice import check_torch
+    from imagenet_trainer.system.mxnet_import import installation_problem
+    from imagenet_trainer.system.wheels import how_to_install_mxnet
+
+    problem = installation_problem() if "mxnet" in engines else None
+    if problem:
+        raise InputError(f"{kind}: {problem}; {how_to_install_mxnet()}")
+    if "torch" in engines:
+        check_torch()
+
+
 def _late_bottleneck() -> None:
     raise InputError("bottleneck: must come before all flags, which are those of fit")
 
@@ -138,8 +149,9 @@ def _bottleneck(settings: config.BottleneckSettings) -> BottleneckResult:
 
     figures.check_json(settings.json)
     found = run(settings)
-    numbers = vars(found.profile).items()
-    _save(settings.json, {n: value for n, value in numbers if isinstance(value, (int, float))})
+    measured = vars(found.profile)
+    _save(settings.json, {name: one for name, one in measured.items()
+                          if isinstance(one, (int, float))})  # fmt: skip
     return found
 
 

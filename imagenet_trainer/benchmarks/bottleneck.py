@@ -15,6 +15,7 @@ import numpy as np
 
 from imagenet_trainer.benchmarks.advice import advise
 from imagenet_trainer.config import BottleneckSettings
+from imagenet_trainer.config.flags import flag_with_value
 from imagenet_trainer.config.measured import BottleneckResult, TrainingProfile
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
@@ -46,6 +47,11 @@ def run(settings: BottleneckSettings) -> BottleneckResult:
         raise InputError(
             "--decode gpu: bottleneck measures decoding on the CPU; omit the flag, and measure "
             "decoding on the GPU with fit --test-io 1 --decode gpu"
+        )
+    if settings.image_size_schedule:
+        raise InputError(
+            f"{flag_with_value(settings, 'image_size_schedule')}: bottleneck measures one size; "
+            "add --image-size-schedule '' and --image-shape 3,H,W with one of these"
         )
     use_cache(settings.cache_dir, settings.cache_size)
     start = training_setup(settings)

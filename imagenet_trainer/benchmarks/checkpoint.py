@@ -29,7 +29,7 @@ _MINUTE = 60.0
 _TARGET = 0.01
 
 
-def run(rounds: int = 5) -> Figures:
+def run(rounds: int) -> Figures:
     """Print the seconds of a checkpoint of some networks, and the share of one per minute."""
     print(f"{f'median of {rounds}':<16}{'MB':>8}{'fetch, s':>10}{'write, s':>10}{'bare, s':>10}"
           f"{'at one per minute':>18}")  # fmt: skip

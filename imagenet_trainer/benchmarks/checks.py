@@ -12,8 +12,8 @@ from unittest import mock
 import numpy as np
 
 from imagenet_trainer.benchmarks.figures import Figures, median_ratio, named
-from imagenet_trainer.benchmarks.loading import load, write_pack
-from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.benchmarks.loading import load
+from imagenet_trainer.benchmarks.photographs import make_photographs, write_pack
 from imagenet_trainer.data.images import jpeg_window, opencv, plausible
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.packing.conversion import Conversion
@@ -22,7 +22,7 @@ T = TypeVar("T")
 _WITHOUT, _CHECKSUMS, _ALL = "no checks", "checksums", "checksums and image checks"
 
 
-def run(count: int = 1000, rounds: int = 5) -> Figures:
+def run(count: int, rounds: int) -> Figures:
     """Print the processor time of each way, and its ratio to none; return seconds per image."""
     seconds: Dict[str, List[float]] = {_WITHOUT: [], _CHECKSUMS: [], _ALL: []}
     # Whole images: how much of an image is decoded depends on the checks.
@@ -33,7 +33,8 @@ def run(count: int = 1000, rounds: int = 5) -> Figures:
         load(shards, 1, 0)  # warms up
         for number in range(rounds):
             # In another order each time: the clock of a processor changes slowly.
-            for way in (list(seconds) * 2)[number % 3 :][:3]:
+            ways = list(seconds)
+            for way in ways[number % 3 :] + ways[: number % 3]:
                 file.expect(None if way == _WITHOUT else sums, "")
                 with contextlib.nullcontext() if way == _ALL else _without_image_checks():
                     began = time.process_time()

@@ -34,7 +34,7 @@ _REPEATS = 5
 Row = Tuple[str, float, Optional[Path]]  # what was measured, seconds, the file
 
 
-def run(keep: Optional[str] = None) -> Figures:
+def run(keep: str) -> Figures:
     """Print the table; with `keep`, save pictures, videos and report in that folder."""
     epochs = [synthetic_predictions(epoch / _EPOCHS) for epoch in range(1, _EPOCHS + 1)]
     last = epochs[-1]

@@ -28,10 +28,9 @@ from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.viz.confusion import draw, write_png
 
 _BATCH, _LAYERS, _SIDE = 16, 50, 224
-_IMAGES = 50_000  # of ImageNet's validation set
 
 
-def numbers(images: int = _IMAGES, rounds: int = 5) -> Figures:
+def numbers(images: int, rounds: int) -> Figures:
     """Print the seconds from probabilities (images, 1000) to all metrics and files."""
     probabilities, labels = synthetic_probabilities(images)
     seconds: Dict[str, List[float]] = {}
@@ -81,18 +80,16 @@ def _record(seconds: Dict[str, List[float]], name: str, start: float) -> float:
     return now
 
 
-def forward(
-    images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int = _SIDE
-) -> Figures:
+def forward(images: int, rounds: int) -> Figures:
     """Print images per second of the forward pass alone, and of a whole evaluation."""
-    engine = _engine(layers, side)
+    engine = _engine()
     speeds: Dict[str, List[float]] = {"forward alone": [], "evaluate": [], "from memory": []}
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_dataset(pack_photographs(folder, images))
         threads = loader_threads(0, False)
-        transform = ViewTransform((3, side, side))
+        transform = ViewTransform((3, _SIDE, _SIDE))
         in_memory = ViewBatches(dataset, transform, _BATCH, threads, keep=True)
-        (batch, *_) = [views.copy() for _, views, _ in in_memory][:1]  # also decodes all
+        batch, *_ = [views.copy() for _, views, _ in in_memory]  # also decodes all
         engine.predict(batch)
         for turn in range(rounds):
             start = time.perf_counter()
@@ -115,9 +112,9 @@ def forward(
     return {named(name): statistics.median(rates) for name, rates in speeds.items()}
 
 
-def _engine(layers: int, side: int) -> Engine:
-    shape = (3, side, side)
-    symbol = symbols.get_symbol("resnet", IMAGENET_CLASSES, shape, layers)
-    engine = open_engine(symbol, Devices(), (_BATCH, side, side, 3), (0, 0, 0), (1, 1, 1))
+def _engine() -> Engine:
+    shape = (3, _SIDE, _SIDE)
+    symbol = symbols.get_symbol("resnet", IMAGENET_CLASSES, shape, _LAYERS)
+    engine = open_engine(symbol, Devices(), (_BATCH, _SIDE, _SIDE, 3), (0, 0, 0), (1, 1, 1))
     engine.set_params(*initial_parameters(*parameter_shapes(symbol, shape), "xavier", 0))
     return engine

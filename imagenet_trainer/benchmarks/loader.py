@@ -20,7 +20,7 @@ import numpy as np
 
 from imagenet_trainer.benchmarks import loading
 from imagenet_trainer.benchmarks.figures import Figures, median_ratio
-from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.benchmarks.photographs import make_photographs, write_pack
 from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.data.loader import ONE_THREAD, Threads
 from imagenet_trainer.data.order import updates_before
@@ -57,7 +57,7 @@ _H100 = 3400
 Rates = Dict[str, List[float]]  # images per CPU-second of every round
 
 
-def run(count: int = 1000, rounds: int = 5, threads: int = 2, lock: bool = False) -> Figures:
+def run(count: int, rounds: int, threads: int, lock: bool) -> Figures:
     """Print images per CPU-second, ratios and memory; return the rates by name."""
     with tempfile.TemporaryDirectory() as folder:
         loading.write_packs(folder, count)
@@ -272,7 +272,7 @@ def _lock(folder: str, count: int) -> float:
     """Seconds per image of tiny images, most of which the interpreter lock is held."""
     images = os.path.join(folder, "tiny")
     files = make_photographs(images, count, _TINY, _TINY)
-    rec = loading.write_pack(images, files, Conversion(pass_through=True))
+    rec = write_pack(images, files, Conversion(pass_through=True))
     with loading.open_checked(rec) as shards:
         updates = range(updates_before(_EPOCHS, count, loading.BATCH))
         seconds = []

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.benchmarks.photographs import make_photographs, write_pack
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.images import jpeg_window
@@ -23,10 +23,8 @@ from imagenet_trainer.data.loader import (
     training_batches,
 )
 from imagenet_trainer.data.order import Order, updates_before
-from imagenet_trainer.data.records.record_writer import RecordWriter
-from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.packing.conversion import Conversion, convert
+from imagenet_trainer.packing.conversion import Conversion
 
 BATCH, SIDE = 64, 224
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of random resized crops
@@ -81,16 +79,6 @@ def write_packs(folder: str, count: int) -> None:
         fewer = max(BATCH, count // _FEWER)
         files = make_photographs(f"{images}{LARGE}", fewer, 1000, 750, restart=restart)
         write_pack(os.path.join(folder, f"{name}{LARGE}"), files, Conversion(pass_through=True))
-
-
-def write_pack(stem: str, files: List[str], conversion: Conversion) -> str:
-    """Pack files with labels from 0 to 999 in turn; return the path of the shard."""
-    with RecordWriter(f"{stem}.rec", f"{stem}.idx") as writer:
-        for number, path in enumerate(files):
-            with open(path, "rb") as file:
-                image = convert(file.read(), conversion)
-            writer.write(number, pack_header(float(number % 1000), number) + image)
-    return f"{stem}.rec"
 
 
 def open_checked(rec: str) -> Shards:

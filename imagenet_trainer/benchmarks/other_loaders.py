@@ -20,9 +20,8 @@ from imagenet_trainer.benchmarks.loading import (
     SIDE,
     dali_pipeline,
     random_crops,
-    write_pack,
 )
-from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.benchmarks.photographs import make_photographs, write_pack
 from imagenet_trainer.data import Loader
 from imagenet_trainer.packing.conversion import Conversion
 

@@ -46,7 +46,7 @@ _BOUND_IMAGES = 500
 Seconds = Dict[str, List[float]]
 
 
-def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> Figures:
+def run(count: int, rounds: int, threads: int) -> Figures:
     """Print the rates, their ratios, and whether the packed pixels are the same.
 
     Returns images per second of each tool, with and without its start.

@@ -260,7 +260,7 @@ def row(name: str) -> Tuple[str, Figures]:
     return line, {f"{named(name)}_{key}": value for key, value in figures.items()}
 
 
-def run(names: Sequence[str] = ()) -> Figures:
+def run(names: Sequence[str]) -> Figures:
     """Print the table line by line, by default of all networks; return its numbers.
 
     Raises InputError for an unknown name.

@@ -1,16 +1,15 @@
 """Make any number of photographs for measurements: crops of the package's own."""
 
-import contextlib
-import io
 import os
 from importlib import resources
-from typing import List
+from typing import List, Sequence
 
 import cv2
 import numpy as np
 
-from imagenet_trainer.packing import im2rec
-from imagenet_trainer.packing.conversion import Conversion, encode
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.packing.conversion import Conversion, convert, encode
 from imagenet_trainer.system.files import AnyPath, make_folder
 
 # With these, JPEGs of 500 x 375 pixels are as large as ImageNet's: 70 kB on average.
@@ -53,15 +52,21 @@ def make_photographs(
     return files
 
 
+def write_pack(stem: str, files: Sequence[str], conversion: Conversion, classes: int = 1000) -> str:
+    """Pack files without manifest, the classes in turn; return the path of the shard."""
+    with RecordWriter(f"{stem}.rec", f"{stem}.idx") as writer:
+        for number, path in enumerate(files):
+            with open(path, "rb") as file:
+                image = convert(file.read(), conversion)
+            writer.write(number, pack_header(float(number % classes), number) + image)
+    return f"{stem}.rec"
+
+
 def pack_photographs(folder: str, count: int) -> str:
-    """Pack photographs of 500 x 375 pixels, resized to 256, without manifest; return the .rec."""
-    prefix, images = os.path.join(folder, "train"), os.path.join(folder, "images")
-    make_photographs(images, count)
-    with contextlib.redirect_stdout(io.StringIO()):
-        im2rec.main(["--list", "--flat", prefix, images])
-        im2rec.main(["--resize", "256", prefix, images])
-    os.remove(f"{prefix}.json")  # it has one class only; without it there are 1000
-    return f"{prefix}.rec"
+    """Pack photographs of class 0 as by im2rec.py --resize 256; return the path of the shard."""
+    files = make_photographs(os.path.join(folder, "images"), count)
+    conversion = Conversion(resize=256, restart="auto")
+    return write_pack(os.path.join(folder, "train"), files, conversion, classes=1)
 
 
 def _package_photographs() -> List[np.ndarray]:

@@ -19,6 +19,7 @@ from imagenet_trainer.data.order import Order, permutation
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.shard_names import numbered
 from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.machine import resident_memory
 
 _IMAGENET, _SHARDS = 1_281_167, 8
@@ -28,8 +29,9 @@ _BATCH, _AHEAD = 256, 4
 WINDOW = 2048
 
 
-def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> Figures:
+def run(images: int, rounds: int, threads: int) -> Figures:
     """Print times, memory and reading rates, with the targets; return them."""
+    check_images(images)
     with tempfile.TemporaryDirectory() as folder:
         figures = _opening(_write_small(folder), rounds)
     with tempfile.TemporaryDirectory() as folder:
@@ -89,6 +91,12 @@ def _resident() -> float:
 
 
 # --- reading a disk ----------------------------------------------------------------------------
+
+
+def check_images(images: int) -> None:
+    """Raise InputError for fewer images than a batch, of which none would be read."""
+    if images < _BATCH:
+        raise InputError(f"--images {images}: reading takes batches of {_BATCH}; give as many")
 
 
 def write_large(folder: str, images: int) -> str:

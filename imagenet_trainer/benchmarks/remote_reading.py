@@ -16,7 +16,13 @@ import urllib.request
 from typing import Any, Dict, Iterator, Tuple
 
 from imagenet_trainer.benchmarks.figures import Figures, named
-from imagenet_trainer.benchmarks.reading import IMAGE, WINDOW, read_epoch, write_large
+from imagenet_trainer.benchmarks.reading import (
+    IMAGE,
+    WINDOW,
+    check_images,
+    read_epoch,
+    write_large,
+)
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.block_cache import use_cache
@@ -33,8 +39,9 @@ _CASES = {
 }
 
 
-def run(latency: float, images: int = 8192, threads: int = 2) -> Figures:
+def run(latency: float, images: int, threads: int) -> Figures:
     """Print images per second, and bytes and requests per image, of each case; return them."""
+    check_images(images)
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
         rec = write_large(folder, images)

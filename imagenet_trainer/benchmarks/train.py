@@ -42,7 +42,7 @@ class _Measured(NamedTuple):
 # --- against MXNet's defaults ------------------------------------------------------------------
 
 
-def run(images: int = 160, rounds: int = 3) -> Figures:
+def run(images: int, rounds: int) -> Figures:
     """Print images per second and ratios of ResNet-18 and SqueezeNet at 224 pixels on the CPU.
 
     `fit` trains on a shard of JPEGs, in float32 and, if the CPU has it, in bfloat16, and the same

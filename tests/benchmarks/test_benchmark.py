@@ -10,6 +10,7 @@ from imagenet_trainer import benchmark
 from imagenet_trainer.config import BenchmarkSettings
 from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system import mxnet_import
 
 
 def test_every_choice_has_a_row():
@@ -22,7 +23,7 @@ ALL = {**benchmark.KINDS, **{flag: kind for flag, (_, kind) in benchmark.INSTEAD
 
 @pytest.mark.parametrize("kind", ALL.values(), ids=ALL)
 def test_the_function_takes_the_settings(kind):
-    if kind.needs_torch and not has_torch():
+    if "torch" in kind.engines and not has_torch():
         pytest.skip("PyTorch is not installed")
     module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
     inspect.signature(getattr(module, kind.function)).bind(*kind.arguments)
@@ -67,7 +68,7 @@ def test_flags_without_an_effect_are_refused(words, owner, capsys, monkeypatch):
         raise AssertionError("it must not be measured")
 
     for kind in ALL.values():
-        if kind.needs_torch and not has_torch():
+        if "torch" in kind.engines and not has_torch():
             continue
         module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
         monkeypatch.setattr(module, kind.function, ran)
@@ -75,3 +76,17 @@ def test_flags_without_an_effect_are_refused(words, owner, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert words.split()[-2 if words[-1].isdigit() else -1] in error and owner in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["train", "train --beside 1", "pack", "parity"])
+def test_without_mxnet_nothing_begins(words, monkeypatch, capsys):
+    monkeypatch.setattr(mxnet_import, "installation_problem", lambda: "MXNet is not installed")
+    assert benchmark.main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert f"error: {words.split()[0]}: MXNet is not installed; " in error and "pip" in error
+
+
+@pytest.mark.parametrize("more", [{}, {"latency": 1}])
+def test_less_than_a_batch_cannot_be_read(more):
+    with pytest.raises(InputError, match="--images 64: reading takes batches of 256"):
+        benchmark(kind="reading", images=64, **more)

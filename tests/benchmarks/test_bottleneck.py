@@ -22,16 +22,6 @@ def settings(packed, monkeypatch):
     )  # fmt: skip
 
 
-def test_each_stage_is_measured(settings):
-    result = bottleneck.measure(training_setup(settings), open_training_set(settings), 0.05)
-    assert (result.batch_size, result.threads, result.gpus, result.crop_side) == (8, 1, 0, 16)
-    assert result.short_side == 20  # of all images in the dataset
-    for seconds in (result.read, result.decode, result.augment, *result.stages.values()):
-        assert 0 < seconds < 1
-    assert result.half_batch > 0 and 0 <= result.wait_share <= 1
-    assert min(result.data_rate, result.network_rate, result.together_rate) > 0
-
-
 @pytest.mark.parametrize(
     "odd", [{"batch_size": 5}, {"batch_size": 6, "cpus": 2}, {"batch_size": 6, "accumulate": 2}]
 )
@@ -62,7 +52,13 @@ def test_the_function_returns_what_it_prints(settings, capsys):
         **flags, image_shape=(3, 16, 16), data_train=settings.data_train, seconds=0.1
     )
     lines = capsys.readouterr().out.splitlines()
-    assert found.profile.batch_size == 8 and found.profile.together_rate > 0
+    profile = found.profile
+    assert (profile.batch_size, profile.threads, profile.gpus, profile.crop_side) == (8, 1, 0, 16)
+    assert profile.short_side == 20  # of all images in the dataset
+    for seconds in (profile.read, profile.decode, profile.augment, *profile.stages.values()):
+        assert 0 < seconds < 1
+    assert profile.half_batch > 0 and 0 <= profile.wait_share <= 1
+    assert min(profile.data_rate, profile.network_rate, profile.together_rate) > 0
     assert [found.verdict, *(f"- {one}" for one in found.advice)] == lines[-1 - len(found.advice) :]
     with pytest.raises(InputError, match="--no-such"):
         benchmark.bottleneck(no_such=1)
@@ -75,6 +71,7 @@ def test_errors_name_the_flag(settings, capsys, tmp_path, monkeypatch):
     assert "resnet50" in fails("bottleneck", "--network", "resnet5", "--data-train",
                                settings.data_train)  # fmt: skip
     assert "--decode gpu: " in fails("bottleneck", "--decode", "gpu")
+    assert "0:160,5:224: " in fails("bottleneck", "--image-size-schedule", "0:160,5:224")
     with pytest.raises(SystemExit):
         benchmark.main(["bottleneck", "--rounds", "3"])
     assert "--rounds" in capsys.readouterr().err

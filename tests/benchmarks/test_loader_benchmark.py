@@ -21,6 +21,13 @@ def test_the_loader(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loading, "installed_others", lambda: [])
     monkeypatch.setattr(jpeg_window, "enabled", jpeg_window.enabled)  # restored after the test
     monkeypatch.setattr(loader, "_EPOCHS", 2)
+    made = loading.make_photographs
+    monkeypatch.setattr(  # a sixteenth of the pixels
+        loading, "make_photographs",
+        lambda folder, count, width=500, height=375, **more: made(
+            folder, count, width // 4, height // 4, **more
+        ),
+    )  # fmt: skip
     path = tmp_path / "numbers.json"
     words = ["loader", "--images", "64", "--rounds", "1", "--lock", "--json", str(path)]
     assert benchmark.main(words) == 0

@@ -28,10 +28,10 @@ def test_reading_from_a_storage_fetches_what_the_cache_does_not_hold(monkeypatch
     pytest.importorskip("aiohttp")
     monkeypatch.setattr(reading, "IMAGE", 10_000)
     monkeypatch.setattr(remote_file, "BLOCK", 1 << 17)
-    found = benchmark.call(kind="reading", latency=1, images=512)
+    found = benchmark.call(kind="reading", latency=1, images=256)
     assert len(found) == 8 * 3
     fetched = {name: value for name, value in found.items() if name.endswith("_kilobytes")}
     assert fetched.pop("cache_larger_than_the_set_later_epochs_kilobytes") < 0.1
     half = [value for name, value in fetched.items() if "half" in name and "later" in name]
     assert len(half) == 2 and max(half) < 0.65 * 10 and max(fetched.values()) < 1.5 * 10
-    assert "512 records of" in capsys.readouterr().out
+    assert "256 records of" in capsys.readouterr().out

@@ -63,7 +63,8 @@ def test_ratios_are_taken_within_a_round(rows):
 
 def test_the_second_epoch_is_measured_as_a_whole(monkeypatch, tmp_path):
     def event(kind, epoch, speed, waited):
-        return {"event": kind, "epoch": epoch, "images_per_second": speed, "wait_share": waited}
+        found = {"event": kind, "epoch": epoch, "update": 0}
+        return {**found, "images_per_second": speed, "wait_share": waited}
 
     def trains(command, **_):
         prefix = Path(command[command.index("--model-prefix") + 1])
