@@ -15,7 +15,7 @@ w = w - x - d w, without a rate (Zeiler 2012, arXiv:1212.5701).
 adamax: a = .9 a + .1 h, u = max(.999 u, |h|), w = w - r / (1 - .9^t) a / u (Kingma and Ba 2014).
 nadam: Adam whose step contains the next momentum (Dozat 2016); see `nadam_momentum`.
 ftml: v = .999 v + .001 h^2, e = (1 - .6^t) / r (sqrt(v / (1 - .999^t)) + 1e-8),
-z = .6 z + .4 h - (e - .6 d) w, d = e, w = -z / e (Zheng and Kwok 2017).
+z = .6 z + .4 h - (e - .6 d) w, d = e, w = -z / e (Zheng and Kwok 2017); nothing at a rate of 0.
 signum: v = m v - (1 - m) h, w = w + r sign(v); without momentum w = w - r (sign(g) + d w)
 (Bernstein et al. 2018, arXiv:1802.04434).
 lamb: a, b of Adam from g, x = a / (sqrt(b) + 1e-6) + d w with both corrected for their bias,
@@ -58,6 +58,9 @@ _COUNTING = ("adam", "nadam", "lamb", "adamw", "adamax", "ftml")  # t is in thei
 BEGAN = "rule_began"  # in a state: `began_at`, if that is not 0
 STATE_NAMES = {name for names in STATES.values() for name in names}
 
+# A rate below this moves no float32 weight. MXNet refuses numbers below 1.2e-38, to which steps or
+# polynomials fall in long runs.
+SMALLEST_RATE = 1e-30
 _BETA1, _DECAY = 0.9, 0.004
 _NEGLIGIBLE = 400  # factors below .9 whose product is below half an ulp of 1
 

@@ -48,17 +48,13 @@ from imagenet_trainer.engines.symbol import (
     label_vector_length,
     number_of_classes,
 )
-from imagenet_trainer.engines.update_rules import BEGAN, began_at
+from imagenet_trainer.engines.update_rules import BEGAN, SMALLEST_RATE, began_at
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.machine import keep_freed_memory
 from imagenet_trainer.system.mxnet_import import mx
-
-# A rate below this moves no float32 weight. MXNet refuses numbers below 1.2e-38, to which steps or
-# polynomials fall in long runs.
-_SMALLEST_RATE = 1e-30
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -251,7 +247,7 @@ class MXNetEngine(StageTimer):
         if not np.isfinite(hits[3]):
             raise NonFiniteLossError(self._updates)
         self.end_stage("metric")
-        learning_rate = learning_rate if learning_rate >= _SMALLEST_RATE else 0.0
+        learning_rate = learning_rate if learning_rate >= SMALLEST_RATE else 0.0
         self._module._optimizer.lr = learning_rate
         if self._async:
             self._async.set_rate(learning_rate)

@@ -23,6 +23,7 @@ _OURS = {
     "adamax": "boundedadamax",
     "nadam": "nadamoneproduct",
     "adamw": "decoupledadam",
+    "ftml": "ftmlofanyrate",
 }
 
 
@@ -122,6 +123,18 @@ class NadamOneProduct(mx.optimizer.Nadam):
         ahead = (1 - now) / (1 - product) * grad + following / (1 - product * following) * mean
         scale = mx.nd.sqrt(variance / (1 - self.beta2**number)) + self.epsilon
         weight[:] -= self._get_lr(index) * ahead / scale
+
+
+@mx.optimizer.Optimizer.register
+class FTMLOfAnyRate(mx.optimizer.FTML):
+    """MXNet's FTML, without an update at a rate of zero, by which it divides."""
+
+    def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        """Make one update of a parameter."""
+        if self._get_lr(index):
+            super().update(index, weight, grad, state)
+        else:
+            self._update_count(index)
 
 
 @mx.optimizer.Optimizer.register

@@ -9,7 +9,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from imagenet_trainer.engines.update_rules import nadam_momentum
+from imagenet_trainer.engines.update_rules import SMALLEST_RATE, nadam_momentum
 
 
 class Step(NamedTuple):
@@ -107,7 +107,9 @@ def nadam(
 def ftml(
     step: Step, weight: Tensor, gradient: Tensor, scale: Tensor, variance: Tensor, leader: Tensor
 ) -> Tuple[Tensor, ...]:
-    """Zheng and Kwok 2017."""
+    """Zheng and Kwok 2017; it divides by the rate."""
+    if step.rate < SMALLEST_RATE:
+        return weight, scale, variance, leader
     gradient = step.decayed(gradient, weight)
     variance = 0.999 * variance + 0.001 * gradient.square()
     root = (variance / (1 - 0.999**step.number)).sqrt() + 1e-8

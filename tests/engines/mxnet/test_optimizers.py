@@ -25,7 +25,7 @@ def test_sgd_of_one_weight_computes_the_bits_of_mxnets_sgd(shape, clip, momentum
     np.testing.assert_array_equal(updated(SGDOfOneWeight), updated(mx.optimizer.SGD))
 
 
-@pytest.mark.parametrize("rule", ["sgd", "lbsgd", "adamw"])
+@pytest.mark.parametrize("rule", ["sgd", "lbsgd", "adamw", "ftml"])
 def test_a_rate_that_no_float32_represents_changes_nothing(rule):
     # Many steps, or a polynomial at its end. MXNet's operators refuse it.
     engine = train(engine_of(network(), rule=rule), BATCHES[:1], 1e-60)

@@ -27,7 +27,7 @@ def test_gradients_in_another_layout_are_copied():
     assert _as_laid_out(same, weight) is same
 
 
-@pytest.mark.parametrize("rule", ["sgd", "nag", "lbsgd", "adam", "adamw"])
+@pytest.mark.parametrize("rule", ["sgd", "nag", "lbsgd", "adam", "adamw", "ftml"])
 def test_a_rate_of_zero_changes_no_parameter(rule):
     engine = open_one("torch", network(batch_norm=True), rule)
     before = engine.get_params()[0]
