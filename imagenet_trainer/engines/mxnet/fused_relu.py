@@ -152,12 +152,13 @@ def with_fused_relu(
             continue
         source = node["inputs"][0][0]
         norm = nodes[source]
+        attributes = norm.get("attrs", {})  # without those that have their default
         if (
             norm["op"] == "BatchNorm"
             and readers[source] == 1
             and _is_blocked(shape_of[f"{norm['name']}_output"])
-            and norm["attrs"].get("axis", "1") == "1"
-            and norm["attrs"].get("use_global_stats", "False") in ("False", "0")
+            and attributes.get("axis", "1") == "1"
+            and attributes.get("use_global_stats", "False") in ("False", "0")
         ):
             norm["op"] = "_contrib_BatchNormWithReLU"
             node.update(op="_copy", attrs={})

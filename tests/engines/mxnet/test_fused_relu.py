@@ -63,6 +63,7 @@ def test_what_is_fused():
     assert is_fused(relu(norm(X)))
     depthwise = sym.Convolution(X, kernel=(3, 3), num_filter=16, num_group=16, name="depthwise")
     assert is_fused(relu(norm(depthwise)))
+    assert is_fused(relu(sym.BatchNorm(X, name="norm")))  # no attributes
 
 
 @pytest.mark.parametrize(
