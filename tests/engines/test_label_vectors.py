@@ -68,6 +68,17 @@ def test_the_loss_and_its_gradient_are_pytorchs(kind, mixup):
 
 
 @pytest.mark.parametrize("kind", ENGINES)
+def test_small_probabilities_are_in_order(kind):
+    engine = opened(kind)
+    arg, aux = engine.get_params()
+    arg["fc_weight"][:] = 0
+    arg["fc_bias"] = np.linspace(-20, -17, CLASSES, dtype=np.float32)
+    engine.set_params(arg, aux)
+    engine.train_batch(batches(1)[0][0], np.ones((BATCH, CLASSES), np.uint8), 0.0)
+    assert engine.read_counts()[1] == BATCH  # hits of the most probable class
+
+
+@pytest.mark.parametrize("kind", ENGINES)
 def test_predictions_are_sigmoids(kind):
     symbol, (images, _) = with_sigmoid(network()), batches(1)[0]
     engine = open_engine(symbol, Devices(engine=kind), (BATCH, SIDE, SIDE, 3), MEAN, STD)

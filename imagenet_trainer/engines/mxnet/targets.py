@@ -155,7 +155,8 @@ class Targets:
             1 - output + _HALF_STEP
         )
         right = target >= 0.5
-        best = mx.nd.argmax(right * (output + 1), axis=1, keepdims=True)
+        # Not `right * (output + 1)`, in which small probabilities are equal.
+        best = mx.nd.argmax(right * output - (1 - right), axis=1, keepdims=True)
         # An image without a class has no rank.
         rank = _rank(output, best) + _NO_RANK * (1 - right.max(axis=1))
         return self._counts(rank, -losses.mean(axis=1))
