@@ -166,15 +166,17 @@ def test_the_monitor_shows_the_cause_of_a_bad_loss(engine, value):
 
 @on_all_devices
 def test_rows_are_limited_to_their_max_norm(engine, cpus):
-    def opened(attributes):
+    def opened(attributes, **options):
         weight = sym.Variable("fc_weight", attr=attributes)
         x = sym.Flatten(sym.Variable("data"))
         x = sym.FullyConnected(x, weight, num_hidden=CLASSES, name="fc")
-        return open_one(engine, sym.SoftmaxOutput(x, name="softmax"), devices={"cpus": cpus})
+        symbol = sym.SoftmaxOutput(x, name="softmax")
+        return open_one(engine, symbol, devices={"cpus": cpus}, options=options)
 
-    free, bound = opened({}), opened({"__max_norm__": "1.04"})
+    limit = {"__max_norm__": "1.04"}
+    free, bound, frozen = opened({}), opened(limit), opened(limit, rate_factors={"fc_weight": 0.0})
     before = free.get_params()[0]["fc_weight"]
-    for one in (free, bound):
+    for one in (free, bound, frozen):
         train(one, batches()[:1])
     unbound = free.get_params()[0]["fc_weight"].astype(np.float64)
     lengths = np.linalg.norm(unbound, axis=1, keepdims=True)
@@ -183,3 +185,4 @@ def test_rows_are_limited_to_their_max_norm(engine, cpus):
     found = bound.get_params()[0]["fc_weight"]
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     assert not np.array_equal(found, before)
+    np.testing.assert_array_equal(frozen.get_params()[0]["fc_weight"], before)

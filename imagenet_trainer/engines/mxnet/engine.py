@@ -127,7 +127,8 @@ class MXNetEngine(StageTimer):
         self._counts = np.zeros(5)
         symbol = executed_graph(symbol, training)
         self._is_random = draws_numbers(symbol)
-        self._max_norms = max_norms(symbol)
+        frozen = self._optimizer.frozen if self._optimizer else []
+        self._max_norms = max_norms(symbol, frozen)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
         size = (3, *batch_shape[1:3])
         self._targets = Targets(
@@ -147,7 +148,7 @@ class MXNetEngine(StageTimer):
             self._inputs,
             self._targets,
             fused_relu(executed, training, devices, self._async is not None),
-            self._optimizer.frozen if self._optimizer else [],
+            frozen,
             training is not None,
             self._accumulate > 1,
         )

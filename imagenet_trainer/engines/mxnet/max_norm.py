@@ -4,7 +4,7 @@ A row holds the incoming weights of one unit. The constraint is that of Srivasta
 ("Dropout", section 5.1), applied after every update.
 """
 
-from typing import Any, Dict, Iterable, Mapping
+from typing import Any, Dict, Iterable, Mapping, Sequence
 
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.mxnet_import import mx
@@ -12,13 +12,13 @@ from imagenet_trainer.system.mxnet_import import mx
 _SMALLEST = 1e-30  # avoids a division by zero for rows of zeros
 
 
-def max_norms(symbol: Symbol) -> Dict[str, float]:
-    """The largest norm of a weight's rows, by its name."""
-    attributes = symbol.attr_dict()
+def max_norms(symbol: Symbol, frozen: Sequence[str]) -> Dict[str, float]:
+    """The largest norm of a weight's rows, by its name; without frozen weights."""
+    learned = set(symbol.list_arguments()) - set(frozen)
     return {
-        name: float(attributes[name]["__max_norm__"])
-        for name in symbol.list_arguments()
-        if "__max_norm__" in attributes.get(name, {})
+        name: float(attributes["__max_norm__"])
+        for name, attributes in symbol.attr_dict().items()
+        if name in learned and "__max_norm__" in attributes
     }
 
 

@@ -75,6 +75,8 @@ class Update:
                 self._apply(weights, sums, state, rate * factor, decay, number)
         for name, largest in self._network.max_norms.items():
             weight = self._network.arg[name]
+            if not weight.requires_grad:  # frozen
+                continue
             norms = weight.square().sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
             _unless(overflow, weight, weight * (largest / norms.clamp(min=1e-30)).clamp(max=1))
 
