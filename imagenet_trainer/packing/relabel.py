@@ -23,10 +23,14 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.parallel import ProgressCallback
 from imagenet_trainer.system.files import file_error, remedy, sha256
 
+# Settings of a pack that say how its labels follow from the list, see `Pack.identity`.
+_OF_LISTS_LABELS = ("label_index", "labels_of")
+
 
 class Changes(NamedTuple):
     """What becomes of the records of a pack."""
 
+    packed: np.ndarray  # int64 (records,): their labels
     labels: np.ndarray  # int64 (records,): the new labels
     kept: np.ndarray  # bool (records,)
     relabelled: int
@@ -58,6 +62,8 @@ def apply_reviews(
     with dataset.shards:
         images = read_list(prefix + ".lst") if os.path.exists(prefix + ".lst") else None
         changes = _changes(dataset, images, drop, relabel)
+        if not changes.kept.any():
+            raise InputError(f"{new}: would have no images; {drop} leaves out all of {prefix}")
         written = _write(dataset, new, changes, progress)
     counts = np.bincount(changes.labels[changes.kept], minlength=manifest.num_classes)
     about: Dict[str, Any] = {
@@ -65,7 +71,9 @@ def apply_reviews(
         "relabelled": changes.relabelled, "dropped": int((~changes.kept).sum()),
         **{name: sha256(path) for name, path in (("drop", drop), ("relabel", relabel)) if path},
     }  # fmt: skip
-    settings = {**manifest.settings, "reviewed": about}
+    # The new list has the labels of the records, whatever made these of the old list's labels.
+    kept = {key: one for key, one in manifest.settings.items() if key not in _OF_LISTS_LABELS}
+    settings = {**kept, "reviewed": about}
     result = replace(
         manifest, counts=tuple(counts.tolist()), shards=tuple(written), settings=settings
     )
@@ -115,7 +123,7 @@ def _changes(dataset: Dataset, images: Optional[ImageList], drop: str, relabel: 
                 if one.proposed not in known:
                     raise InputError(f"{one.where}: {one.proposed} is not a class of the pack")
                 labels[record], changed[record] = known[one.proposed], True
-    return Changes(labels, kept, int(changed.sum()), unreviewed)
+    return Changes(given, labels, kept, int(changed.sum()), unreviewed)
 
 
 def _record_of_key(dataset: Dataset) -> Dict[int, int]:
@@ -202,11 +210,17 @@ def _take_name(path: str) -> None:
 def _lines(
     images: ImageList, by_key: Dict[int, int], changes: Changes
 ) -> Sequence[Tuple[int, float, str]]:
-    """The lines of the new list; those of rejected images stay."""
+    """The lines of the new list; those of rejected images stay, as their classes are packed."""
+    records = [by_key.get(key) for key in images.indices]
+    packed = {
+        labels: changes.packed[record]
+        for labels, record in zip(images.labels, records)
+        if record is not None
+    }
     lines = []
-    for key, labels, path in zip(images.indices, images.labels, images.paths):
-        record = by_key.get(key)
-        if record is None or changes.kept[record]:
-            label = labels[0] if record is None else float(changes.labels[record])
-            lines.append((key, label, path))
+    for key, labels, path, record in zip(images.indices, images.labels, images.paths, records):
+        if record is None:
+            lines.append((key, float(packed.get(labels, labels[0])), path))
+        elif changes.kept[record]:
+            lines.append((key, float(changes.labels[record]), path))
     return lines

@@ -165,7 +165,41 @@ def test_lists_that_are_refused(pack, tmp_path, fails, row, message):
     assert not list(tmp_path.glob("new*"))
 
 
+@pytest.mark.parametrize(
+    "label, words", [("9\t{}", ["--label-index", "1"]), ("{}", ["--classes-from", "classes.txt"])]
+)
+def test_the_new_list_has_the_new_labels(pack, tmp_path, monkeypatch, label, words):
+    """So that the new pack is repaired with them, and packing its list again gives them."""
+    monkeypatch.chdir(tmp_path)
+    Path("classes.txt").write_text("other\n" + "\n".join(CLASSES))
+    lines = Path(pack + ".lst").read_text().splitlines()
+    (key, _, path), *_ = fields = [line.split("\t") for line in lines]
+    Path("one.lst").write_text(
+        "".join(f"{key}\t{label.format(number)}\t{path}\n" for key, number, path in fields)
+    )
+    images = tmp_path / "images"
+    shutil.copytree(Path(pack).parent / "images", images)
+    (images / path).write_bytes(b"no image")  # rejected
+    assert im2rec.main(["one", "images", "--encoding", ".png", *words]) == 1
+    listed = reviews(tmp_path / "r.csv", "6,,cross,circle,wrong,0.1")
+    assert im2rec.main(["--relabel", listed, "one", "new"]) == 0
+    expected = records_of("new")
+    with open("new.rec", "r+b") as file:
+        file.write(b"damage")
+    assert im2rec.main(["--repair", "new"]) == 0
+    assert records_of("new") == expected
+    new = read_list("new.lst")
+    labels = dict(zip(new.indices, new.labels))
+    same_class = next(k for k, _, one in fields[1:] if Path(one).parent == Path(path).parent)
+    assert labels.pop(int(key)) == labels[int(same_class)]
+    assert labels == {k: (label,) for k, (label, _, _) in expected.items()}
+
+
 def test_other_refusals(pack, tmp_path, fails):
+    everything = [f"{key},,{CLASSES[key // 4]},,wrong,0" for key in range(12)]
+    all_wrong = reviews(tmp_path / "all.csv", *everything)
+    assert "would have no images" in fails("--drop", all_wrong, pack, str(tmp_path / "new"))
+    assert not list(tmp_path.glob("new*"))
     listed = reviews(tmp_path / "r.csv", "0,,circle,square,wrong,0")
     assert "exists" in fails("--drop", listed, pack, pack)
     assert "takes PREFIX and a new prefix" in fails("--drop", listed, pack)
