@@ -79,7 +79,9 @@ def find_duplicates(
                 content = shards.record(record)
                 shard, number = shards.locate(record)
                 image = PackedImage(name, shard, number, content.id, content.label)
-                digest = hashlib.blake2b(content.image, digest_size=16).digest()
+                digest = b""  # of a record without an image, as other programs write them
+                if content.image:
+                    digest = hashlib.blake2b(content.image, digest_size=16).digest()
                 return image, digest, 0 if near is None else difference_hash(content.image)
 
             for image, digest, image_hash in in_order(read, range(len(shards)), threads):
@@ -176,9 +178,11 @@ def _count_ones(numbers: np.ndarray) -> np.ndarray:
 
 
 def _groups_of_equals(digests: Sequence[bytes]) -> List[List[int]]:
+    """Groups of the numbers of equal digests that are not empty."""
     groups: Dict[bytes, List[int]] = {}
     for number, digest in enumerate(digests):
-        groups.setdefault(digest, []).append(number)
+        if digest:
+            groups.setdefault(digest, []).append(number)
     return [group for group in groups.values() if len(group) > 1]
 
 

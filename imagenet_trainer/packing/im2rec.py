@@ -13,7 +13,7 @@ import sys
 from dataclasses import fields, replace
 from typing import List, Optional, Sequence
 
-from imagenet_trainer.config.flags import flag_of, parse
+from imagenet_trainer.config.flags import flag_of, is_set, parse
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.packing.im2rec_flags import CheckSettings, Im2recSettings, PackCheckSettings
 from imagenet_trainer.system.machine import silence_opencv
@@ -79,7 +79,7 @@ def _refuse_urls(*paths: str) -> None:
 
 def _check_paths(settings: Im2recSettings) -> None:
     _refuse_urls(settings.prefix, settings.root)
-    if not settings.by_name and settings.val_ratio != Im2recSettings().val_ratio:
+    if is_set(settings, "val_ratio") and not settings.by_name:
         raise InputError(
             f"--val-ratio {settings.val_ratio:g}: is for --by-name; add it, or give --train-ratio "
             "with --list"

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import fields, replace
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.config.flags import flag_of, is_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.console import MOST_LINES
 from imagenet_trainer.packing.file_names import NoClassNames, find_pattern
@@ -22,11 +23,9 @@ _OTHERS = ("recursive", "flat", "chunks", "train_ratio", "test_ratio", "classes_
 
 def list_by_name(settings: Im2recSettings, show_next: bool = True) -> int:
     """Write train.lst, val.lst and classes.txt; the exit code."""
-    defaults = Im2recSettings()
     for name in _OTHERS:
-        if getattr(settings, name) != getattr(defaults, name):
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"--by-name {flag}: both decide what is listed; omit one")
+        if is_set(settings, name):
+            raise InputError(f"--by-name {flag_of(name)}: both decide what is listed; omit one")
     check_prefix(settings.prefix)
     check_root(settings.root)
     folder, name = os.path.split(settings.prefix)

@@ -1,11 +1,13 @@
 """`tools/im2rec.py` on existing packs: --verify, --repair, --duplicates, --unpack and others."""
 
+import glob
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Dict, List, Sequence
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.config.flags import flag_of, is_set
 from imagenet_trainer.data.records.lst import paths_by_key
 from imagenet_trainer.data.records.manifest import manifest_path
 from imagenet_trainer.data.records.record_file import RecordFile, index_path
@@ -28,14 +30,18 @@ from imagenet_trainer.system.files import write_json
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
 
+# Flags that only change what others do, and flags that go with none but those named here.
+_BELONGS_TO = {
+    "to": {"unpack"}, "label_index": {"unpack"}, "output": {"duplicates", "near_duplicates"},
+}  # fmt: skip
+_ALONE = {"unpack": {"to", "label_index"}, "drop": {"relabel"}, "relabel": {"drop"}}
+
 
 def check(settings: PackCheckSettings) -> int:
     """Run the checks that the flags select; the exit code."""
+    _check_flags(settings)
     if settings.unpack:
         return _unpack(settings)
-    if settings.to != "folders" or settings.label_index is not None:
-        flag = "--to" if settings.to != "folders" else "--label-index"
-        raise InputError(f"{flag}: is for --unpack; add it, or omit this flag")
     if settings.drop or settings.relabel:
         return _apply_reviews(settings)
     packs = settings.paths[:1] if settings.repair else _packs(settings.paths)
@@ -45,15 +51,33 @@ def check(settings: PackCheckSettings) -> int:
     if settings.verify or settings.repair:
         _verify(settings, packs)
     if settings.duplicates or settings.near_duplicates is not None:
-        return _find_duplicates(settings)
+        return _find_duplicates(settings, packs)
     return 0
+
+
+def _check_flags(settings: PackCheckSettings) -> None:
+    given = {one.name for one in fields(settings) if is_set(settings, one.name)}
+    given -= {"paths", "num_thread"}
+    for name, owners in _BELONGS_TO.items():
+        if name in given and not given & owners:
+            owner = flag_of(min(owners))
+            raise InputError(f"{flag_of(name)}: is for {owner}; add it, or omit this flag")
+    for name, own in _ALONE.items():
+        others = given - own - {name}
+        if name in given and others:
+            raise InputError(f"{flag_of(name)} {flag_of(min(others))}: run one after the other")
 
 
 def _packs(paths: Sequence[str]) -> List[str]:
     """The prefixes among the arguments; a ROOT left over from the packing command is omitted."""
     first, *others = paths
-    is_root = [os.path.isdir(one) or one.lower().endswith(".tar") for one in others]
-    return [first, *(one for one, root in zip(others, is_root) if not root)]
+    return [first, *(one for one in others if not _is_root(one))]
+
+
+def _is_root(path: str) -> bool:
+    """Whether a path is a folder or a tar, and not the prefix of a pack beside it too."""
+    shards = glob.glob(f"{glob.escape(path)}.rec") + glob.glob(f"{glob.escape(path)}-*-of-*.rec")
+    return not shards and (os.path.isdir(path) or path.lower().endswith(".tar"))
 
 
 def _unpack(settings: PackCheckSettings) -> int:
@@ -177,8 +201,8 @@ def _repair(root: str, shards: List[str], threads: int) -> None:
 # --- duplicates --------------------------------------------------------------------------------
 
 
-def _find_duplicates(settings: PackCheckSettings) -> int:
-    prefixes = [*map(_prefix, settings.paths)]
+def _find_duplicates(settings: PackCheckSettings, packs: Sequence[str]) -> int:
+    prefixes = [*map(_prefix, packs)]
     sets = {name: _shards_of(name, "--duplicates") for name in prefixes}
     with ProgressDisplay("duplicates") as progress:
         threads = settings.num_thread or processors()

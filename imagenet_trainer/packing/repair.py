@@ -117,8 +117,9 @@ def _changed(
     pairs = zip(lines, packed.checksums(), writer.checksums)
     changed = [pack.images.paths[line] for line, then, now in pairs if then != now]
     which = f" (first {changed[0]})" if changed else ""
+    count = f"{len(changed):,}" if packed.crc32 else "some"  # older manifests have no checksums
     return InputError(
-        f"{shard}: cannot be repaired: {len(changed):,} of its {len(lines):,} images have changed "
+        f"{shard}: cannot be repaired: {count} of its {len(lines):,} images have changed "
         f"since packing{which}, or this version of OpenCV encodes them differently; restore them, "
         f"or remove {pack.prefix}.json and pack again"
     )

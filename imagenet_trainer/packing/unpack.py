@@ -181,7 +181,7 @@ class _Target:
                 raise exists_differently(str(path))
             # Not synced one by one, which takes longer than all the rest. What a loss of power
             # leaves empty is written again.
-            temporary = path.with_name(f".{path.name}.tmp")
+            temporary = path.with_name(f".{number}.tmp")  # a name may have no room for more
             temporary.write_bytes(sample.data)
             os.replace(temporary, path)
         except OSError as error:

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -87,22 +88,46 @@ def test_verify_over_shards(folder, capsys):
 
 
 def test_verify_several_packs(folder, capsys):
-    for name in ("val", "other.tar"):
-        Path(f"data/{name}.lst").write_text("0\t0\tant/0.jpg\n")
-        assert main([f"data/{name}", "pics", "--classes-from", "none"]) == 0
+    Path("data/val.lst").write_text("0\t0\tant/0.jpg\n")
+    assert main(["data/val", "pics", "--classes-from", "none"]) == 0
     Path("data/other.tar").touch()
     capsys.readouterr()
     # A ROOT left over from the packing command is not a pack.
     for root in ("pics", "data/other.tar"):
         assert main(["data/train", root, "--verify"]) == 0
         assert capsys.readouterr().out == "data/train: 4 shards: intact\n"
-    assert main(["--verify", "data/train", "data/val"]) == 0
-    assert capsys.readouterr().out == "data/train: 4 shards: intact\ndata/val.rec: intact\n"
+    for _ in range(2):
+        assert main(["--verify", "data/train", "data/val"]) == 0
+        assert capsys.readouterr().out == "data/train: 4 shards: intact\ndata/val.rec: intact\n"
+        Path("data/val").mkdir(exist_ok=True)  # a folder of its name changes nothing
     Path("data/val.idx").unlink()
     damage(1)
     assert main(["--verify", "data/train", "data/val"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "data/train-00001-of-00004.rec: damaged" in error and "data/val.rec: damaged" in error
+
+
+@pytest.mark.parametrize(
+    "words, start",
+    [
+        (["--verify", "--output", "x.json"], "--output: is for --duplicates; "),
+        (["--verify", "--to", "parquet"], "--to: is for --unpack; "),
+        (["--verify", "--label-index", "0"], "--label-index: is for --unpack; "),
+        (["--unpack", "--verify"], "--unpack --verify: "),
+        (["--drop", "r.csv", "--near-duplicates", "0"], "--drop --near-duplicates: "),
+    ],
+)
+def test_flags_that_would_do_nothing(fails, words, start):
+    assert fails(*words, "data/train", "new").startswith(start)
+
+
+def test_a_manifest_without_shards(folder, fails):
+    path = Path("data/train.json")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "shards": [], "fingerprint": None}))
+    assert "data/train.json: the manifest is damaged (it has no shards)" in fails(
+        "--verify", "data/train"
+    )
 
 
 def test_repair_takes_one_pack(folder, capsys):
@@ -161,6 +186,6 @@ def test_duplicates_of_a_read_only_pack(folder, capsys, monkeypatch):
     assert main(["--duplicates", "data/train"]) == 2
     output, error = capsys.readouterr()
     assert "same bytes: " in output and "--output" in error
-    assert main(["--duplicates", "data/train", "--output", "found.json"]) in (0, 1)
+    assert main(["--duplicates", "data/train", "pics", "--output", "found.json"]) in (0, 1)
     assert "found.json: complete list" in capsys.readouterr().out
     assert Path("found.json").exists()

@@ -163,6 +163,8 @@ def load_manifest(path: AnyPath) -> Manifest:
 
 def _contradictions(manifest: Manifest, data: Dict[str, Any]) -> Iterator[str]:
     """What in a manifest cannot be as it was written."""
+    if not manifest.shards:
+        yield "it has no shards"
     if not all(isinstance(s.records, int) and isinstance(s.bytes, int) for s in manifest.shards):
         yield "sizes of shards are missing"
     for shard in manifest.shards:
