@@ -1,7 +1,7 @@
 """What packing would write, without writing it."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import List, Tuple
 
 from imagenet_trainer.data.records.manifest import Rejected
 from imagenet_trainer.data.records.recordio import record_length
@@ -11,11 +11,10 @@ from imagenet_trainer.packing.plan import OnRemark, Pack, ignore
 
 @dataclass(frozen=True)
 class DryRun:
-    """The records, their bytes on disk, the number of shards, and the rejected images."""
+    """The number of records, the bytes of each shard on disk, and the rejected images."""
 
     records: int
-    bytes: int
-    shards: int
+    shards: Tuple[int, ...]
     rejected: Tuple[Rejected, ...]
 
 
@@ -23,9 +22,8 @@ def dry_run(
     pack: Pack, threads: int, progress: ProgressCallback, on_remark: OnRemark = ignore
 ) -> DryRun:
     """Convert every image of a pack; the other parameters are those of `write_pack`."""
-    rejected = []
-    records = total_bytes = shard_bytes = 0
-    shards = 1
+    rejected: List[Rejected] = []
+    shards = [0]
     total = len(pack.images)
     results = in_order(pack.converter(on_remark), range(total), threads)
     for line, (payload, reason) in enumerate(results):
@@ -33,10 +31,9 @@ def dry_run(
             rejected.append(Rejected(pack.images.paths[line], reason))
         else:
             length = record_length(payload)
-            if shard_bytes and pack.is_full(shards - 1, shard_bytes + length, line):
-                shards, shard_bytes = shards + 1, 0
-            records += 1
-            total_bytes += length
-            shard_bytes += length
+            while pack.begins_shard(len(shards) - 1, shards[-1], length, line):
+                shards.append(0)
+            shards[-1] += length
         progress(line + 1, total, len(rejected))
-    return DryRun(records, total_bytes, shards, tuple(rejected))
+    shards += [0] * (pack.shards - len(shards))
+    return DryRun(total - len(rejected), tuple(shards), tuple(rejected))

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from dataclasses import fields, replace
+from decimal import Decimal
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import commands
@@ -209,12 +210,14 @@ def _dry_run(pack: Pack, settings: Im2recSettings, is_finished: bool, remarks: R
             pack, settings.num_thread or processors(), progress,
             lambda *remark: remarks.append(remark),
         )  # fmt: skip
-    size = f"{result.bytes / 1e6:,.1f} MB" + ("; it is up to date" if is_finished else "")
-    count = format_images(result.records)
-    print(f"{rec}: would contain {count} in {format_shards(result.shards)}, {size}")
+    size = f"{sum(result.shards) / 1e6:,.1f} MB" + ("; it is up to date" if is_finished else "")
+    count, shards = format_images(result.records), format_shards(len(result.shards))
+    print(f"{rec}: would contain {count} in {shards}, {size}")
     most = max_rejected(settings.max_rejected, len(pack.images))
     if len(result.rejected) > most:
         print(f"{rec}: packing would stop: --max-rejected allows {format_images(most)}")
+    elif 0 in result.shards:
+        print(f"{rec}: packing would stop: every image of a shard is rejected")
     _print_remarks(pack, remarks)
     _print_rejected(pack, result.records, result.rejected, "")
     return len(result.rejected)
@@ -240,8 +243,8 @@ def max_rejected(allowed: str, total: int) -> int:
     """The number of images that --max-rejected allows; a share above 0 allows at least one."""
     if not allowed.endswith("%"):
         return int(allowed)
-    share = float(allowed[:-1]) / 100
-    return max(int(share * total), 1) if share else 0
+    share = Decimal(allowed[:-1])  # float makes 28 images of 29 % of 100
+    return max(int(share * total / 100), 1) if share else 0
 
 
 def _interrupt_on_sigterm() -> None:

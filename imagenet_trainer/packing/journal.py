@@ -65,6 +65,8 @@ class Journal:
         position = end = 0
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a truncated line ends it
             for number, text in enumerate(lines):
+                if not text.endswith(b"\n"):  # the next line would be appended to it
+                    break
                 entry = json.loads(text)
                 position += len(text)
                 if number == 0:

@@ -85,14 +85,15 @@ class Pack:
             return f"{self.prefix}-{number:05d}"
         return numbered(self.prefix, number, total)
 
-    def is_full(self, shard: int, size: int, line: int) -> bool:
-        """Whether the record of `line` belongs to a later shard.
+    def begins_shard(self, shard: int, size: int, length: int, line: int) -> bool:
+        """Whether the record of `line` belongs to a later shard than this one.
 
-        `size` is the length in bytes that the shard would have with this record.
+        `size` is the length of the shard so far, `length` that of the record, in bytes. A shard may
+        consist of one record above the size limit, but may not be empty.
         """
         if self.shards:
             return line >= (shard + 1) * len(self.images) // self.shards
-        return 0 < self.shard_bytes < size
+        return bool(size) and 0 < self.shard_bytes < size + length
 
     def payload(self, line: int, image: bytes) -> bytes:
         """The record of a line: its header and the encoded image."""

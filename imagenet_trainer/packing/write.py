@@ -202,10 +202,7 @@ class _ShardWriter:
         """Append the record of a line, to the next shard if this one is full."""
         pack, shards = self._pack, self._journal.shards
         length = record_length(payload) if pack.shard_bytes else 0
-        # A shard may consist of one record above the size limit, but may not be empty.
-        while pack.is_full(len(shards), self._writer.rec_bytes + length, line) and (
-            pack.shards or self._writer.rec_bytes
-        ):
+        while pack.begins_shard(len(shards), self._writer.rec_bytes, length, line):
             self._complete()
             self._open((0, 0))
         self._writer.write(pack.images.indices[line], payload)

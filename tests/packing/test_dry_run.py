@@ -57,3 +57,8 @@ def test_a_dry_run_reports_too_many_rejected_images(folder, capsys):
     assert main(["--list", "--recursive", "data/x", "pics"]) == 0
     assert main(["data/x", "pics", "--dry-run", "--max-rejected", "0"]) == 1
     assert "would stop: --max-rejected allows 0" in capsys.readouterr().out
+    words = ["data/x", "pics", "--shards", "40"]  # one of them would be empty
+    assert main([*words, "--dry-run"]) == 1
+    assert "in 40 shards" in (output := capsys.readouterr().out)
+    assert "would stop: every image of a shard is rejected" in output
+    assert main(words) == 2

@@ -107,7 +107,15 @@ def test_exit_codes_of_damaged_images(folder, capsys, fails):
 
 @pytest.mark.parametrize(
     "allowed, total, most",
-    [("0", 9, 0), ("7", 9, 7), ("0.1%", 9, 1), ("0.1%", 5000, 5), ("0%", 9, 0), ("100%", 9, 9)],
+    [
+        ("0", 9, 0),
+        ("7", 9, 7),
+        ("0.1%", 9, 1),
+        ("0.1%", 5000, 5),
+        ("29%", 100, 29),
+        ("0%", 9, 0),
+        ("100%", 9, 9),
+    ],
 )
 def test_max_rejected(allowed, total, most):
     assert max_rejected(allowed, total) == most

@@ -24,6 +24,7 @@ from imagenet_trainer.data.records.manifest import (
 from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
+from imagenet_trainer.packing.journal import Journal
 from imagenet_trainer.packing.lists import make_lists
 from imagenet_trainer.packing.parallel import in_order
 from imagenet_trainer.packing.plan import Pack
@@ -256,6 +257,19 @@ def test_truncated_lines_are_ignored(prefix, kind):
     assert files(prefix) == expected
 
 
+def test_a_line_of_the_journal_without_its_end_is_not_continued(tmp_path):
+    path = tmp_path / "journal"
+    with Journal(str(path), {}) as journal:
+        journal.mark(5, (1, 1))
+        journal.mark(6, (2, 2))
+    path.write_bytes(path.read_bytes()[:-1])
+    with Journal(str(path), {}) as journal:
+        assert journal.done == 5
+        journal.mark(7, (3, 3))
+    with Journal(str(path), {}) as journal:
+        assert journal.done == 7
+
+
 def test_a_finished_pack_is_recognised(prefix):
     pack = pack_of(prefix, resize=64)
     assert finished(pack) is None
@@ -322,10 +336,10 @@ def test_an_unavailable_file_system_rejects_no_image(prefix, monkeypatch, number
     expected = files(prefix)
     prefix.with_suffix(".json").unlink()
 
-    def fails(descriptor):
+    def fails(length):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fstat", fails)
+    monkeypatch.setattr("imagenet_trainer.data.images.decode.check_length", fails)
     with pytest.raises(InputError, match=r"\.jpg: .*; (mount|allow)") as caught:
         run(pack, most_rejected=100)
     assert caught.value.exit_code == code

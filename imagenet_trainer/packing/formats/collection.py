@@ -15,7 +15,7 @@ from imagenet_trainer.packing.formats.parquet import Parquet
 from imagenet_trainer.packing.formats.samples import Collection
 from imagenet_trainer.packing.formats.tfrecord import TFRecords
 from imagenet_trainer.packing.formats.webdataset import WebDataset
-from imagenet_trainer.system.files import file_error
+from imagenet_trainer.system.files import file_error, is_hidden
 
 _MOST_KNOWN = 0.9  # of ImageNet's names in their places: the rest are other spellings
 _END = 1 << 20  # bytes of a file's beginning and end that belong to its digest
@@ -45,14 +45,14 @@ def _files(root: str) -> List[str]:
     """The files that may be a set; [] for a folder with others."""
     if os.path.isdir(root):
         inside = sorted(entry.path for entry in os.scandir(root) if entry.is_file())
-        return [path for path in inside if _has_name(path)]
+        return [one for one in inside if _has_name(one) and not is_hidden(os.path.basename(one))]
     if os.path.exists(root):
         return [root]
     found: List[str] = []
     for one in filter(None, map(str.strip, root.split(","))):
         matches = [one] if os.path.isfile(one) else sorted(glob.glob(one))
         found += filter(os.path.isfile, matches)
-    return found
+    return [*dict.fromkeys(found)]  # two patterns may match one file
 
 
 def _has_name(path: str) -> bool:

@@ -64,6 +64,8 @@ class Parquet(Collection):
         """See Collection."""
         for path in self.paths:
             file, row = self._file(path), 0
+            if file.columns.classes != self._file(self.paths[0]).columns.classes:
+                raise InputError(f"{path}: has other classes than {self.paths[0]}; pack it alone")
             for group in range(len(file.starts) - 1):
                 columns = [file.columns.label, f"{file.columns.image}.path"]
                 for one in file.read(group, columns):

@@ -128,6 +128,10 @@ def test_a_webdataset_keeps_its_order_and_names(tmp_path, capsys):
     assert [(int(float(label)), path) for _, label, path in lines] == [
         (1, "train-0.tar/b.jpg"), (0, "train-0.tar/dir/a.jpeg"),
     ]  # fmt: skip
+    (tmp_path / "._train-0.tar").write_bytes(b"of macOS")
+    for root in (tmp_path, f"{tmp_path}/train-*.tar,{tmp_path}/train-0.tar"):
+        assert im2rec.main(["--list", str(tmp_path / "again"), str(root)]) == 0
+        assert (tmp_path / "again.lst").read_bytes() == (tmp_path / "out.lst").read_bytes()
     assert im2rec.main([str(prefix), str(tmp_path / "train-*.tar")]) == 0
     assert content(prefix)[1] == (("class_0", "class_0"), ("class_1", "class_1"))
 
@@ -352,6 +356,11 @@ def test_wrong_parquet_files(tmp_path, fails, monkeypatch):
         table = pa.Table.from_pylist([good]).replace_schema_metadata({"huggingface": broken})
         parquet.library().write_table(table, path)
         assert [label for _, label in open_collection(str(path)).images()] == [1]
+    features = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+    named = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.Table.from_pylist([good]).replace_schema_metadata(named)
+    parquet.library().write_table(table, tmp_path / "b.parquet")
+    assert "other classes than" in fails(tmp_path / "x", f"{path},{tmp_path / 'b.parquet'}")
     data = path.read_bytes()
     for damaged in (data[:-20], data[:40] + bytes(60) + data[100:], b"PAR1", b""):
         path.write_bytes(damaged)
