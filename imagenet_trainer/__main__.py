@@ -37,13 +37,13 @@ def _way_out(word: str) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line."""
-    words = sys.argv[1:] if argv is None else argv
+    words = sys.argv[1:] if argv is None else list(argv)
 
     def body() -> None:
         if words == ["--version"]:
             print(f"imagenet-trainer {__version__}")
             return
-        if words and words != ["--help"]:
+        if words and words[0] not in ("-h", "--help"):
             raise InputError(f"{words[0]}: {_way_out(words[0])}")
         print(f"imagenet-trainer {__version__}. {(about or '').strip()}\n")
         for script, module, does in _COMMANDS:

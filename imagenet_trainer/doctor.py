@@ -33,7 +33,7 @@ class DoctorSettings:
         "ImageNet, from published rates and those of --measure", metavar="NAME",
     )  # fmt: skip
     gpus: Tuple[int, ...] = flags.option(
-        (1, 4, 8), "with --plan: numbers of GPUs", integers(1), metavar="N,N"
+        (1, 4, 8), "with --plan: numbers of GPUs", integers(1, least=1), metavar="N,N"
     )
     num_epochs: int = flags.option(90, "with --plan: epochs", integer(1))
     prices: str = flags.option(

@@ -88,7 +88,7 @@ def scripts():
 
 
 def test_the_package_lists_its_commands(scripts):
-    lines = run("-m", "imagenet_trainer").stdout.splitlines()
+    lines = run("-m", "imagenet_trainer", "-h").stdout.splitlines()
     listed = {line.split()[0] for line in lines if line.startswith("imagenet-")}
     assert listed - {"imagenet-trainer"} == scripts.keys()
     assert run("-m", "imagenet_trainer", "--version").stdout.split()[1] == __version__

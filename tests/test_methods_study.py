@@ -39,6 +39,13 @@ def test_the_flags_of_all_methods_are_those_of_fit(study):
     assert {method.against for method in study.METHODS} <= set(names)
 
 
+def test_seeds_count_once(study, capsys):
+    assert settings_of(study, "--seeds", "3,1,3", "--data-train", "c++/(a.rec").seeds == (3, 1)
+    with pytest.raises(SystemExit):
+        settings_of(study, "--seeds", "")
+    assert "--seeds: '': must be" in capsys.readouterr().err
+
+
 def test_a_method_brings_what_it_needs(study):
     names = [method.name for method in study.chosen(["--teacher"])]
     assert names == ["baseline", "teacher: ResNet-20", "--teacher ResNet-20"]

@@ -58,6 +58,17 @@ def test_how_a_signal_may_end_a_command(parts):
     assert parts.Ended(143, "Traceback", 1.0).fault_after(signal.SIGTERM) == "traceback"
 
 
+def test_the_progress_ends_at_one(parts, monkeypatch, tmp_path):
+    storm = importlib.import_module("storm")
+    monkeypatch.setattr(storm, "INSTALLED", [])
+    monkeypatch.setattr(storm, "must", lambda *_: parts.Ended(0, "", 1.0))
+    monkeypatch.setattr(storm, "_kill_until_it_ends", lambda *_: 30)  # of a scenario
+    (tmp_path / "base").mkdir()
+    table = storm.Table()
+    assert [*storm.kills(tmp_path / "base", 40, random.Random(0), table)] == [0.75, 1.0]
+    assert table.rows["im2rec.py"] == {"same": 2} and not table.faults
+
+
 @needs_mxnet
 @pytest.mark.slow
 def test_a_short_storm(tmp_path):

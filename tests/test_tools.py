@@ -86,6 +86,13 @@ def test_stale_outputs_are_found_and_replaced(outputs, tmp_path, monkeypatch, ca
     assert outputs.main(["--check"]) == 0
 
 
+@pytest.mark.parametrize("words", [["--settings", "plain,plian"], ["nosuch.md"]])
+def test_settings_and_pages_that_do_not_exist(outputs, words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        outputs.main(["--check", *words])
+    assert words[-1][-9:].split(",")[-1] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("grey", "replaced"), [(10, False), (200, True)])
 def test_pictures_that_show_something_else_are_replaced(
     outputs, tmp_path, monkeypatch, grey, replaced
@@ -182,6 +189,13 @@ def test_a_difference_is_named(two, name, data):
 def test_arrays_are_compared_with_their_type(two):
     np.savez(two[1] / "run" / "predictions-0001.npz", labels=np.arange(3, dtype=np.int32))
     assert "predictions-0001.npz" in next(tool("same_results").compare(*two))
+
+
+def test_a_folder_with_files_is_not_used(tmp_path, capsys):
+    (tmp_path / "before").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        tool("same_results").main(["HEAD", "--keep", str(tmp_path)])
+    assert f"--keep {tmp_path}: is not empty" in capsys.readouterr().err
 
 
 # --- mutants.py -----------------------------------------------------------------------------------

@@ -308,7 +308,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--settings", default=",".join(SETTINGS), help="only these, by default all")
     parser.add_argument("pages", nargs="*", help="names of pages, e.g. demo.md; by default all")
     options = parser.parse_args(argv)
-    stale = check(options.settings.split(","), options.pages, write=not options.check)
+    settings = options.settings.split(",")
+    for name in {*settings} - {*SETTINGS}:
+        parser.error(f"--settings {name}: choose from {', '.join(SETTINGS)}")
+    for name in {*options.pages} - {path.name for path in pages()}:
+        parser.error(f"{name}: no such page in docs/")
+    stale = check(settings, options.pages, write=not options.check)
     return 1 if stale and options.check else 0
 
 

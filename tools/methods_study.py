@@ -29,7 +29,7 @@ import numpy as np
 from study_methods import BASELINE, EPOCHS, IMBALANCE, METHODS, Method
 
 from imagenet_trainer.config import flags
-from imagenet_trainer.config.values import integer, integers, pattern, strings
+from imagenet_trainer.config.values import integer, integers, strings
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.parts import labels_of
 from imagenet_trainer.errors import InputError, run_command
@@ -40,20 +40,25 @@ from imagenet_trainer.system.files import atomic_write, make_folder
 _COLUMNS = ("method", "seed", "flags", "rank1", "loss", "processor_seconds", "seconds")
 
 
+def _seeds(text: str) -> Tuple[int, ...]:
+    """Each seed once: a repeated one would make the intervals of the table too small."""
+    return tuple(dict.fromkeys(integers(0, least=1)(text)))
+
+
 @dataclass(frozen=True)
 class StudySettings:
     """All settings of the study."""
 
     data_train: str = flags.option(
-        "data/train.rec", "the 60,000 training images of Fashion-MNIST", pattern, metavar="REC"
+        "data/train.rec", "the 60,000 training images of Fashion-MNIST", metavar="REC"
     )
-    data_val: str = flags.option("data/val.rec", "the 10,000 others", pattern, metavar="REC")
+    data_val: str = flags.option("data/val.rec", "the 10,000 others", metavar="REC")
     output: str = flags.option("methods-study", "folder of the runs and the subset", metavar="DIR")
     results: str = flags.option(
         "docs/methods-study.csv", "file of the finished cells, which are not trained again",
         metavar="CSV",
     )  # fmt: skip
-    seeds: Tuple[int, ...] = flags.option((0, 1, 2), "seeds", integers(0), metavar="N,N")
+    seeds: Tuple[int, ...] = flags.option((0, 1, 2), "seeds", _seeds, metavar="N,N")
     methods: Tuple[str, ...] = flags.option(
         (), "only methods whose names contain one of these texts, and what they are compared with",
         strings, metavar="TEXT,TEXT",

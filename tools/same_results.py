@@ -169,6 +169,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(options.keep).resolve() if options.keep else Path(scratch)
         base.mkdir(parents=True, exist_ok=True)
+        if any(base.iterdir()):  # whose runs would be continued
+            parser.error(f"--keep {options.keep}: is not empty; remove it, or name another")
         tree = Path(scratch) / "revision"
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "--quiet", "--detach", tree, options.revision], check=True)

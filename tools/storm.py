@@ -232,7 +232,7 @@ def kills(base: Path, count: int, draw: random.Random, table: Table) -> Iterator
             table.add(name, "other" if differ else "same", ", ".join(differ))
             for left in parts.leftovers(folder):
                 table.add(name, "leftover", left)
-            yield killed / count
+            yield min(killed / count, 1.0)
 
 
 def _kill_until_it_ends(

@@ -72,17 +72,15 @@ def numbers(count: Optional[int] = None, low: float = -math.inf, above: bool = F
     return parse_numbers
 
 
-def integers(low: int, count: Optional[int] = None) -> Parser:
-    """Comma-separated integers, `count` of them if given; an empty text is an empty tuple."""
+def integers(low: int, least: int = 0) -> Parser:
+    """Comma-separated integers, `least` or more of them; an empty text is an empty tuple."""
 
     def parse_integers(text: str) -> Tuple[int, ...]:
         parts = text.split(",") if text.strip() else []
-        if not all(re.fullmatch(r"\s*[+-]?\d+\s*", part) for part in parts):
+        is_right = all(re.fullmatch(r"\s*[+-]?\d+\s*", part) for part in parts)
+        if len(parts) < least or not is_right:
             raise ValueError("must be comma-separated integers")
-        values = tuple(integer(low)(part) for part in parts)
-        if count is not None and len(values) != count:
-            raise ValueError(f"must be {count} comma-separated integers")
-        return values
+        return tuple(integer(low)(part) for part in parts)
 
     return parse_integers
 

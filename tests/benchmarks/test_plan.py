@@ -6,6 +6,7 @@ from conftest import one_line_failure
 from imagenet_trainer import doctor
 from imagenet_trainer.benchmarks import plan
 from imagenet_trainer.engines import speeds
+from imagenet_trainer.errors import InputError
 
 SHAPE = (3, 224, 224)
 
@@ -120,3 +121,8 @@ def test_mistakes_in_prices(text, named, tmp_path, capsys):
     file.write_text(text)
     fails = one_line_failure(doctor.main, "doctor", capsys)
     assert f"--prices {file}: {named}" in fails("--plan", "resnet-50", "--prices", str(file))
+
+
+def test_no_number_of_gpus():
+    with pytest.raises(InputError, match="--gpus: '': must be"):
+        doctor(plan="resnet-50", gpus=())
