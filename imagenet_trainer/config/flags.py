@@ -74,7 +74,7 @@ def option(
         a short name, such as -n.
     nargs
         number of values, all of them strings; "+": one or more, each converted to a tuple, which
-        are joined.
+        are joined, also those of a flag that is given twice.
     const
         text that stands for the flag without its value.
     plugins
@@ -146,6 +146,16 @@ class _Choices:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((*self._own, *plugins.names(self._kind)))
+
+
+class _Joined(argparse.Action):
+    """The values of a flag that is given several times, together."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*before, *values] if isinstance(before, list) else values)
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -234,7 +244,7 @@ def _keywords(field: "dataclasses.Field[Any]") -> Dict[str, Any]:
     if isinstance(field.default, bool) and metadata["parse"] is None:
         return {**keywords, "action": "store_true"}
     if metadata["nargs"] == "+":
-        keywords.update(nargs="+")
+        keywords.update(nargs="+", action=_Joined)
     elif metadata["nargs"]:
         return {**keywords, "nargs": metadata["nargs"], "metavar": metadata["metavar"]}
     if metadata["parse"] is switch:
@@ -350,6 +360,8 @@ def _refuse(parser: argparse.ArgumentParser, argument: str) -> NoReturn:
     if not argument.startswith("-"):
         near = [flag for flag in ("--file", "--model-prefix") if "/" in argument and flag in flags]
         hint = f"; did you mean {near[0]} {argument}?" if near else ""
+        if any(action.nargs == "+" and not action.option_strings for action in parser._actions):
+            hint = "; give all that are no flags in one place, before or after the flags"
         parser.error(f"{argument}: unexpected argument{hint}")
     flag = argument.split("=")[0]
     hint = way_out(flag, flags)

@@ -68,6 +68,21 @@ def test_a_switch_with_and_without_its_number(argv, on):
     assert settings.use_imagenet_data_augmentation is on
 
 
+def test_values_of_a_flag_that_is_given_twice_are_joined():
+    assert parse("--runs", "a", "b,c", "--runs", "d", kind=config.CompareSettings).runs == (
+        "a", "b", "c", "d",
+    )  # fmt: skip
+    words = ["--set", "lr=1", "--set", "wd=2"]
+    assert parse(*words).set == ("lr=1", "wd=2") and flags.given(config.FitSettings, words)
+
+
+def test_images_in_two_places(capsys):
+    with pytest.raises(SystemExit):
+        parse("a/a.jpg", "--top-k", "3", "a/b.jpg", kind=config.PredictSettings)
+    error = capsys.readouterr().err
+    assert "a/b.jpg: unexpected argument; give all" in error and "--model-prefix" not in error
+
+
 def test_no_steps():
     assert parse("--lr-step-epochs", "").lr_step_epochs == ()
 
