@@ -7,6 +7,7 @@ saved, or by repeating the epoch; its batches are compared with those of the uni
 """
 
 import base64
+import contextlib
 import importlib
 import importlib.metadata
 import json
@@ -105,13 +106,14 @@ def _in_a_process(name: str, folder: str, threads: int, resumed: Optional[Measur
         before = peak = _memory(child.pid)
         child.stdin.write("go\n")
         child.stdin.flush()
-        while child.poll() is None:
+        output = None
+        while output is None:
             peak = max(peak, _memory(child.pid))
-            time.sleep(_POLL)
-        lines = child.stdout.read().splitlines()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                output, _ = child.communicate(timeout=_POLL)
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, child.args)
-    return {**json.loads(lines[-1]), "megabytes": (peak - before) / 1e6}
+    return {**json.loads(output.splitlines()[-1]), "megabytes": (peak - before) / 1e6}
 
 
 def _memory(process: int) -> int:

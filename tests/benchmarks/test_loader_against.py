@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -72,3 +73,17 @@ def test_libraries_that_cannot_be_imported_are_left_out_with_the_reason(monkeypa
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("ffcv is left out: its last release")
     assert lines[1].startswith("spdl is left out: ModuleNotFoundError")
+
+
+def test_a_large_result_of_a_child_is_read(tmp_path, monkeypatch):
+    script = tmp_path / "child"
+    script.write_text(
+        f"#!{sys.executable} -S\n"
+        "print('ready', flush=True)\n"
+        "input()\n"
+        "print('{\"saved\": \"' + 200_000 * 'a' + '\"}')\n"  # more than a pipe holds
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(loader_against.sys, "executable", str(script))
+    found = loader_against._in_a_process(OURS, "folder", 1, None)
+    assert len(found["saved"]) == 200_000 and found["megabytes"] >= 0
