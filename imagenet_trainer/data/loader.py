@@ -3,7 +3,6 @@
 `order` and `augment` determine what is in a batch; the threads only determine when it is ready.
 """
 
-import os
 import threading
 import time
 import weakref
@@ -20,7 +19,7 @@ from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.data.ring import Memory, Plan, Ring, pageable
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.machine import keep_freed_memory, processors
+from imagenet_trainer.system.machine import keep_freed_memory, processes_here, processors
 
 
 @dataclass
@@ -255,7 +254,6 @@ def loader_threads(requested: int, gpus: bool, memory: Memory = pageable) -> Thr
     thread of the lowest priority decodes; with GPUs all processors but one do.
     """
     if gpus:
-        # torchrun sets how many workers of this machine share its processors.
-        share = processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return Threads(requested or max(1, min(16, share - 1)), memory=memory)
+        threads = min(16, processors() // processes_here() - 1)
+        return Threads(requested or max(1, threads), memory=memory)
     return Threads(requested or 1, nice=19, memory=memory)

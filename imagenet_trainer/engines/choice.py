@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional, Tuple
 from imagenet_trainer.config import plugins
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.mxnet.devices import gpu_problem
+from imagenet_trainer.engines.workers import variable
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.machine import address_space_problem, use_all_processors
 from imagenet_trainer.system.mxnet_import import installation_problem
@@ -98,8 +99,7 @@ def is_torch_worker() -> bool:
 
 def local_rank() -> Optional[int]:
     """The number of this process among those that torchrun started here; None without it."""
-    text = os.environ.get("LOCAL_RANK")
-    return None if text is None else int(text)
+    return variable("LOCAL_RANK") if "LOCAL_RANK" in os.environ else None
 
 
 def why_not_mxnet(gpus: Tuple[int, ...]) -> Optional[str]:

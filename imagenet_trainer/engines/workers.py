@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence
 
 import numpy as np
@@ -57,7 +58,18 @@ class Alone:
 ALONE = Alone()
 
 
-def share(total: int, workers: "Ranked") -> range:
+def variable(name: str, numbers: range = range(1 << 31)) -> int:
+    """The number in a variable that launchers set; InputError unless it is one of these."""
+    text = os.environ[name]
+    if text.isdecimal() and int(text) in numbers:
+        return int(text)
+    raise InputError(
+        f"{name} {text}: must be a whole number from {numbers[0]} to {numbers[-1]}; correct this "
+        "environment variable, or have tools/launch.py set it"
+    )
+
+
+def share(total: int, workers: Ranked) -> range:
     """Return this worker's part of 0..total-1: contiguous; sizes differ by at most one."""
     rank, size = workers.rank, workers.world_size
     return range(total * rank // size, total * (rank + 1) // size)

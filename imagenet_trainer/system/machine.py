@@ -46,6 +46,12 @@ def _allowed_processors() -> float:
     return min(count, _processor_quota())
 
 
+def processes_here() -> int:
+    """How many workers share this machine, as launchers say; the engine checks the variable."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(text)) if text.isdecimal() else 1
+
+
 def address_space() -> Optional[int]:
     """The limit of the address space of this process (ulimit -v) in bytes, None without one."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

@@ -15,7 +15,7 @@ from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
 import numpy as np
 
 from imagenet_trainer.system.block_cache import BlockCache, current_cache
-from imagenet_trainer.system.machine import free_memory
+from imagenet_trainer.system.machine import free_memory, processes_here
 from imagenet_trainer.system.object_storage import StoredObject, fetch, find_object
 from imagenet_trainer.system.storage_faults import StorageError, wait_for
 
@@ -193,7 +193,7 @@ class _Ahead:
         self._files: weakref.WeakSet[RemoteFile] = weakref.WeakSet()
         self._spans: Dict[_Key, _Span] = {}  # by each of their ranges that nobody has read yet
         self._bytes = 0  # of these ranges
-        self._most_bytes = free_memory() // _SHARE // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        self._most_bytes = free_memory() // _SHARE // processes_here()
         self._wanted: Deque[Callable[[], object]] = deque()
         self._more = threading.Semaphore(0)
         self._threads = 0

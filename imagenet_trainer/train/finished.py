@@ -4,6 +4,7 @@ import os
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines.choice import choose_engine, is_torch_worker
+from imagenet_trainer.engines.workers import variable
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.interrupts import Interrupts
@@ -25,7 +26,7 @@ def ends_at_once(settings: FitSettings, interrupts: Interrupts) -> bool:
         return False
     if choose_engine(devices_of(settings)).engine != "torch":
         return False
-    run, rank = run_for(settings), int(os.environ["RANK"])
+    run, rank = run_for(settings), variable("RANK")
     if not is_finished(run, settings):
         return False
     check_settings(run, training_setup(settings).settings, run.settings())

@@ -60,7 +60,8 @@ class KVStoreWorkers:
         # By default MXNet makes a failed worker wait for the others, possibly forever.
         self._set_barrier_before_exit(False)
         self.world_size: int = self.kvstore.num_workers
-        self.rank: int = int(environment.get(RANK, self.kvstore.rank))
+        rank = environment.get(RANK, str(self.kvstore.rank))
+        self.rank = int(rank) if rank.isdecimal() else -1
         self._sums: Dict[int, str] = {}  # a key for each length
         self._begin()
         present = np.zeros(self.world_size)
@@ -68,7 +69,7 @@ class KVStoreWorkers:
             present[self.rank] = 1
         if not (self.sum(present) == 1).all():
             raise InputError(
-                f"{RANK} {self.rank}: the {self.world_size} workers must have the ranks 0 to "
+                f"{RANK} {rank}: the {self.world_size} workers must have the ranks 0 to "
                 f"{self.world_size - 1}; let tools/launch.py set them"
             )
 

@@ -9,6 +9,7 @@ import torch
 
 from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.engines.choice import local_rank
+from imagenet_trainer.engines.workers import variable
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import builds_modules, check_bfloat16
 
@@ -120,7 +121,9 @@ def device_here(devices: Devices) -> torch.device:
     """The device on which this process trains; torchrun's processes have one each."""
     available = devices_of(devices)
     rank = local_rank() or 0
-    workers = int(os.environ.get("LOCAL_WORLD_SIZE", len(available)))
+    workers = len(available)
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        workers = variable("LOCAL_WORLD_SIZE")
     if devices.gpus and (rank >= len(available) or workers != len(available)):
         raise ArgumentError(
             "gpus",

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from imagenet_trainer import __version__
+from imagenet_trainer.engines.workers import variable
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.hosts import ANYWHERE, address_towards, interface_of
 
@@ -37,7 +38,7 @@ class Rendezvous:
 
     def __init__(self, rank: int, world_size: int) -> None:
         self._rank, self._size = rank, world_size
-        self._host, self._port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        self._host, self._port = os.environ["MASTER_ADDR"], variable("MASTER_PORT", range(1 << 16))
         self._token = uuid.uuid4().hex  # tells this worker from its predecessor
         self._why = "no answer yet"
         self._began = time.monotonic()

@@ -21,7 +21,7 @@ from imagenet_trainer.engines.pytorch.algorithms import set_algorithms
 from imagenet_trainer.engines.pytorch.devices import device_here
 from imagenet_trainer.engines.pytorch.heartbeat import Heartbeat
 from imagenet_trainer.engines.pytorch.rendezvous import Rendezvous
-from imagenet_trainer.engines.workers import ALONE, Workers
+from imagenet_trainer.engines.workers import ALONE, Workers, variable
 from imagenet_trainer.errors import InputError, LostWorkerError
 
 # How long a sum waits for a worker that responds: long enough for compiling the network at the
@@ -50,13 +50,15 @@ class TorchWorkers:
     NCCL sums tensors on GPUs, gloo sums arrays in host memory. So the workers' messages about
     signals and counts after an update wait for the other hosts, but not for the GPU.
 
-    Raises LostWorkerError, as all methods do, if the others cannot be reached.
+    Raises LostWorkerError, as all methods do, if the others cannot be reached, and InputError if
+    the launcher's variables are wrong.
     """
 
     in_step = True  # every update uses the gradients of all workers
 
     def __init__(self, device: torch.device) -> None:
-        self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.world_size = variable("WORLD_SIZE", range(1, 1 << 31))
+        self.rank = variable("RANK", range(self.world_size))
         self._heartbeat: Optional[Heartbeat] = None
         self._is_lost = False
         # `Interrupts` removes its handlers at the first signal, so a changed handler shows that

@@ -289,6 +289,23 @@ def test_restarts_by_torchrun_need_a_separate_store(monkeypatch):
         TorchWorkers(torch.device("cpu"))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "most"),
+    [
+        ("RANK", "2", 1),
+        ("RANK", "-1", 1),
+        ("WORLD_SIZE", "0", 2147483647),
+        ("MASTER_PORT", "²", 65535),
+    ],
+)
+def test_variables_that_are_no_numbers(monkeypatch, name, text, most):
+    usual = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "first", "MASTER_PORT": "9"}
+    for variable, value in {**usual, name: text}.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=rf"^{name} {text}: must be .* to {most}; .*launch.py"):
+        TorchWorkers(torch.device("cpu"))
+
+
 @pytest.mark.parametrize(("workers", "place"), [("1", "0"), ("3", "0"), (None, "2")])
 def test_a_worker_for_each_gpu(monkeypatch, workers, place):
     monkeypatch.setattr(torch_devices, "devices_of", lambda devices: [torch.device("cpu")] * 2)
