@@ -8,8 +8,6 @@ or with all of them in another order, can be evaluated without packing it again.
 import json
 import os
 import re
-import zipfile
-import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -18,6 +16,7 @@ import numpy as np
 
 from imagenet_trainer.data.records.manifest import known_synsets, manifest_path
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import DAMAGED
 from imagenet_trainer.system.files import read_bytes
 from imagenet_trainer.text import printable
 
@@ -27,11 +26,6 @@ Classes = Tuple[Tuple[str, str], ...]  # (id, name) in the order of the labels
 
 _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*)")
 _MOST_NAMED = 3  # classes that a message names
-# What zipfile, zlib, NumPy and JSON raise for a damaged file, and looking for classes in another.
-_DAMAGED = (
-    OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 class OtherClasses(InputError):
@@ -193,7 +187,7 @@ def read_classes(source: str) -> Classes:
             found = _of_json(json.loads(read_bytes(Path(path))))
         else:
             found = _of_lines(read_bytes(Path(path)).decode("utf-8-sig"))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InputError(
             f"{source}: has no classes that can be read ({error}); give imagenet, a text file with "
             "a class per line, a JSON file of names, a manifest, or a checkpoint"

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from imagenet_trainer.metrics.confusion import top_k_confusion
 from imagenet_trainer.metrics.counts import confusion_top, ranks, top_classes
-from imagenet_trainer.system.arrays import write_arrays
+from imagenet_trainer.system.arrays import DAMAGED, write_arrays
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
 TOP = 5
@@ -134,7 +134,7 @@ def probabilities_key(path: AnyPath) -> Optional[str]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return str(file["key"]) if _INDICES in file.files else None
-    except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
+    except DAMAGED:
         return None
 
 
@@ -150,7 +150,7 @@ def load(path: AnyPath, key: Optional[str] = None) -> Optional[Predictions]:
             found = {one.name: file[one.name] for one in fields(Predictions)}
         found["classes"], found["key"] = int(found["classes"]), str(found["key"])
         predictions = Predictions(**found)  # type: ignore[arg-type]
-    except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
+    except DAMAGED:
         return None
     return predictions if key in (None, predictions.key) else None
 

@@ -1,6 +1,8 @@
 """Named arrays: parameters, auxiliary states, the state of an engine; and files of them."""
 
 import io
+import zipfile
+import zlib
 from typing import Dict, Mapping
 
 import numpy as np
@@ -8,6 +10,12 @@ import numpy as np
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
 Arrays = Dict[str, np.ndarray]
+
+DAMAGED = (
+    OSError, EOFError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy raises for a damaged .npz, and looking for arrays in another file."""
 
 
 def packed(arrays: Mapping[str, np.ndarray], compressed: bool = True) -> io.BytesIO:
