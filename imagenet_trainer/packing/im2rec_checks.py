@@ -10,7 +10,7 @@ from imagenet_trainer.config import commands
 from imagenet_trainer.config.flags import flag_of, is_set
 from imagenet_trainer.data.records.lst import paths_by_key
 from imagenet_trainer.data.records.manifest import manifest_path
-from imagenet_trainer.data.records.record_file import RecordFile, index_path
+from imagenet_trainer.data.records.record_file import index_path
 from imagenet_trainer.data.records.sequential import rebuild_index
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.packing.console import (
@@ -193,9 +193,8 @@ def _repair(root: str, shards: List[str], threads: int) -> None:
     pack = open_pack(prefix, root)
     for shard in shards:
         with ProgressDisplay(shard) as progress:
-            repair(pack, shard, threads, progress)
-        with RecordFile(shard) as file:
-            print(f"{shard}: repaired, {format_images(len(file))}")
+            images = repair(pack, shard, threads, progress)
+        print(f"{shard}: repaired, {format_images(images)}")
 
 
 # --- duplicates --------------------------------------------------------------------------------

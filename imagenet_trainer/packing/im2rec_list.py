@@ -17,8 +17,7 @@ from imagenet_trainer.packing.folders import (
 from imagenet_trainer.packing.formats.collection import Collection, open_collection
 from imagenet_trainer.packing.im2rec_by_name import proposal
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
-from imagenet_trainer.packing.lists import TooManyChunks, make_lists, make_lists_of_collection
-from imagenet_trainer.system.files import make_folder
+from imagenet_trainer.packing.lists import Shares, make_lists, make_lists_of_collection
 from imagenet_trainer.text import printable
 
 # What the user can do about a folder of another layout.
@@ -37,8 +36,6 @@ def write_lists(settings: Im2recSettings) -> int:
     collection = open_collection(settings.root)
     if collection is not None:
         return write_lists_of_collection(settings, collection)
-    if not settings.dry_run:
-        make_folder(os.path.dirname(settings.prefix) or ".")
     rejected: List[Tuple[str, str]] = []
     left_out = LeftOut()
     try:
@@ -48,17 +45,13 @@ def write_lists(settings: Im2recSettings) -> int:
             recursive=settings.recursive,
             flat=settings.flat,
             extensions=settings.exts.split(","),
-            chunks=settings.chunks,
-            train_ratio=settings.train_ratio,
-            test_ratio=settings.test_ratio,
+            shares=_shares(settings),
             seed=settings.seed,
             shuffle=not settings.no_shuffle,
             reject=lambda *reason: rejected.append(reason),
             left_out=left_out,
             write=not settings.dry_run,
         )
-    except TooManyChunks as error:
-        raise InputError(f"--chunks {settings.chunks}: {error}; give {error.most}") from None
     except tuple(_WAYS_OUT) as error:
         advice = _WAYS_OUT[type(error)].format(root=settings.root)
         if isinstance(error, NoClassFolders):
@@ -78,23 +71,21 @@ def write_lists_of_collection(settings: Im2recSettings, collection: Collection) 
     """Write PREFIX.lst, or its parts, of a set in the format of another program; the exit code."""
     if settings.flat:
         raise InputError(f"--flat: {settings.root} has labels ({collection.kind}); omit the flag")
-    if not settings.dry_run:
-        make_folder(os.path.dirname(settings.prefix) or ".")
     rejected: List[Tuple[str, str]] = []
-    try:
-        files, classes = make_lists_of_collection(
-            settings.prefix, collection, chunks=settings.chunks, train_ratio=settings.train_ratio,
-            test_ratio=settings.test_ratio, reject=lambda *reason: rejected.append(reason),
-            write=not settings.dry_run,
-        )  # fmt: skip
-    except TooManyChunks as error:
-        raise InputError(f"--chunks {settings.chunks}: {error}; give {error.most}") from None
+    files, classes = make_lists_of_collection(
+        settings.prefix, collection, _shares(settings), lambda *reason: rejected.append(reason),
+        write=not settings.dry_run,
+    )  # fmt: skip
     number = len(collection.paths)
     print(f"{settings.root}: {collection.kind}, {number:,} file{'' if number == 1 else 's'}")
     if collection.note:
         print(f"{settings.root}: {collection.note}")
     _print_lists(settings, files, classes, rejected)
     return 1 if rejected else 0
+
+
+def _shares(settings: Im2recSettings) -> Shares:
+    return Shares(settings.chunks, settings.train_ratio, settings.test_ratio)
 
 
 def _print_lists(

@@ -3,23 +3,27 @@
 import os
 import random
 from collections import Counter
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.data.records.lst import ImageList, write_list
 from imagenet_trainer.data.records.manifest import class_names
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.packing.folders import LeftOut, Reject, Tree, check_name, refuse
 from imagenet_trainer.packing.formats.collection import Collection
 from imagenet_trainer.packing.formats.collection import class_names as names_by_label
+from imagenet_trainer.system.files import make_folder
 
 
-class TooManyChunks(InputError):
-    """There are too few images for the chunks; `most` is the number of chunks that they fill."""
+class Shares(NamedTuple):
+    """How a list is divided: into chunks, and each of these into training, test and the rest."""
 
-    def __init__(self, images: int, most: int) -> None:
-        super().__init__(f"{images} images fill only {most}")
-        self.most = most
+    chunks: int = 1
+    train: float = 1.0
+    test: float = 0.0
+
+
+_UNDIVIDED = Shares()
 
 
 def make_lists(
@@ -29,9 +33,7 @@ def make_lists(
     recursive: bool,
     flat: bool,
     extensions: Sequence[str],
-    chunks: int = 1,
-    train_ratio: float = 1.0,
-    test_ratio: float = 0.0,
+    shares: Shares = _UNDIVIDED,
     seed: int = 100,
     shuffle: bool = True,
     reject: Reject = refuse,
@@ -40,8 +42,8 @@ def make_lists(
 ) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
     """Write the list of a folder or a tar of images: PREFIX.lst, or its parts.
 
-    Several chunks are named PREFIX_0.lst, PREFIX_1.lst ...; with a `train_ratio` below 1 each is
-    split into _train, _val and (with a `test_ratio`) _test. The shuffle is Python's own, so seed
+    Several chunks are named PREFIX_0.lst, PREFIX_1.lst ...; with a share for training below 1 each
+    is split into _train, _val and (with a share for it) _test. The shuffle is Python's own, so seed
     100 gives the order of MXNet's im2rec.py.
 
     `reject` is called with path and reason for each file whose name a list cannot contain and each
@@ -57,7 +59,7 @@ def make_lists(
     ------
     InputError
         the folder does not exist, has no images or another layout, or a list would be empty.
-    TooManyChunks
+    ArgumentError
         the images do not fill the chunks.
 
     """
@@ -70,19 +72,17 @@ def make_lists(
             lines.append((len(lines), float(label), os.path.join(folder, name)))
     if shuffle:
         random.Random(seed).shuffle(lines)
-    files = _write(_parts(prefix, lines, chunks, train_ratio, test_ratio), write)
+    files = _write(_parts(prefix, lines, shares), write)
     return files, [(title, len(names)) for title, (_, names) in zip(titles, folders)]
 
 
 def make_lists_of_collection(
     prefix: str,
     collection: Collection,
+    shares: Shares,
+    reject: Reject,
     *,
-    chunks: int = 1,
-    train_ratio: float = 1.0,
-    test_ratio: float = 0.0,
-    reject: Reject = refuse,
-    write: bool = True,
+    write: bool,
 ) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
     """The same for a set in the format of another program, whose order and labels it keeps."""
     lines: List[Tuple[int, float, str]] = []
@@ -96,7 +96,7 @@ def make_lists_of_collection(
     if not lines:
         raise InputError(f"{collection.paths[0]}: contains no images with labels")
     names = names_by_label(collection, examples)
-    files = _write(_parts(prefix, lines, chunks, train_ratio, test_ratio), write)
+    files = _write(_parts(prefix, lines, shares), write)
     titles = [names.get(label, f"class_{label}") for label in range(max(counts) + 1)]
     return files, [(title, counts[label]) for label, title in enumerate(titles)]
 
@@ -107,35 +107,36 @@ def _write(parts: Sequence[Tuple[str, List]], write: bool) -> List[Tuple[str, in
         if not part:
             raise InputError(f"{name}: would have no images; give other shares, or fewer chunks")
     if write:
+        make_folder(os.path.dirname(parts[0][0]) or ".")
         for name, part in parts:
             write_list(name, part)
     return [(name, len(part)) for name, part in parts]
 
 
-def _parts(
-    prefix: str, lines: List, chunks: int, train_ratio: float, test_ratio: float
-) -> List[Tuple[str, List]]:
+def _parts(prefix: str, lines: List, shares: Shares) -> List[Tuple[str, List]]:
     """(file name, lines) of every list, split where MXNet's tool splits.
 
     But where the shares of training and test are all, that tool loses what their rounding leaves.
     """
-    size = -(-len(lines) // chunks)
+    size = -(-len(lines) // shares.chunks)
     filled = -(-len(lines) // size)
-    if filled < chunks:
-        raise TooManyChunks(len(lines), filled)
-    test = int(size * test_ratio)
-    end = test + int(size * train_ratio) if train_ratio + test_ratio < 1 else size
+    if filled < shares.chunks:
+        reason = f"{len(lines)} images fill only {filled}; give {filled}"
+        raise ArgumentError("chunks", shares.chunks, reason)
+    has_rest = shares.train + shares.test < 1
+    test = int(size * shares.test)
+    end = test + int(size * shares.train) if has_rest else size
     parts = []
-    for number in range(chunks):
-        name = f"{prefix}_{number}" if chunks > 1 else prefix
+    for number in range(shares.chunks):
+        name = f"{prefix}_{number}" if shares.chunks > 1 else prefix
         chunk = lines[number * size : (number + 1) * size]
-        if train_ratio == 1:
+        if shares.train == 1:
             parts.append((f"{name}.lst", chunk))
             continue
         parts.append((f"{name}_train.lst", chunk[test:end]))
-        if test_ratio:
+        if shares.test:
             parts.append((f"{name}_test.lst", chunk[:test]))
-        if train_ratio + test_ratio < 1:
+        if has_rest:
             parts.append((f"{name}_val.lst", chunk[end:]))
     return parts
 

@@ -11,8 +11,6 @@ from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.errors import InputError
 
-UNKNOWN = "an unknown program"
-
 
 def written_by(paths: Sequence[str]) -> str:
     """The program, for a sentence that ends in "written by". Raises InputError for a damaged shard.
@@ -29,7 +27,7 @@ def written_by(paths: Sequence[str]) -> str:
             return "a copy of mxnet.recordio with float64 labels"
         if len(paths) == 1 and _is_list_of(os.path.splitext(paths[0])[0] + ".lst", shard):
             return "MXNet's im2rec.py, or as it does: the list beside it has its keys and labels"
-    return UNKNOWN
+    return "an unknown program"
 
 
 def _is_list_of(path: str, shard: RecordFile) -> bool:

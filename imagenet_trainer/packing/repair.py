@@ -58,8 +58,8 @@ def open_pack(prefix: str, root: str) -> Pack:
     )  # fmt: skip
 
 
-def repair(pack: Pack, shard: str, threads: int, progress: ProgressCallback) -> None:
-    """Rebuild one shard and its index, byte for byte, from the images of its records.
+def repair(pack: Pack, shard: str, threads: int, progress: ProgressCallback) -> int:
+    """Rebuild one shard and its index, byte for byte, from its images; return their number.
 
     The damaged shard is replaced only if the new one has the manifest's SHA-256. Raises InputError
     naming the first image that is missing or has changed.
@@ -95,6 +95,7 @@ def repair(pack: Pack, shard: str, threads: int, progress: ProgressCallback) -> 
         for path in new:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+    return len(lines)
 
 
 def _lines_of_shard(pack: Pack, manifest: Manifest, number: int) -> List[int]:

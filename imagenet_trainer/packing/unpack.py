@@ -11,6 +11,7 @@ from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.data.records.headers import keep_images
 from imagenet_trainer.data.records.lst import paths_by_key
 from imagenet_trainer.data.records.manifest import read_manifest
@@ -22,11 +23,11 @@ from imagenet_trainer.packing.formats.samples import Part, Sample, exists_differ
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 from imagenet_trainer.system.files import file_error, make_folder, remedy
 
-# Extensions by the first bytes of an image; the first one is for images without a name.
-_KINDS = (
-    (b"\xff\xd8", (".jpg", ".jpeg")), (b"\x89PNG", (".png",)), (b"GIF8", (".gif",)),
-    (b"BM", (".bmp",)), (b"RIFF", (".webp",)),
-)  # fmt: skip
+# Extensions by the kind of an image; the first one is for images without a name.
+_EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "GIF": (".gif",), "BMP": (".bmp",),
+    "WEBP": (".webp",),
+}  # fmt: skip
 _UNKNOWN = (".img",)
 _MOST_LABELS = 1_000_000  # higher ones are no classes
 
@@ -137,19 +138,20 @@ class _Images:
         """An image; RecordError if it is damaged or its label is not a class."""
         record = self.shards.record(number)
         label = self.shards.class_of(number, record.labels, len(self.classes))
-        return Sample(self._name(number, bytes(record.image[:4])), bytes(record.image), label)
+        image = bytes(record.image)
+        return Sample(self._name(number, image), image, label)
 
-    def _name(self, number: int, start: bytes) -> str:
-        kinds = next((kinds for magic, kinds in _KINDS if start.startswith(magic)), _UNKNOWN)
+    def _name(self, number: int, image: bytes) -> str:
+        usual = _EXTENSIONS.get(kind_of(image), _UNKNOWN)
         key = int(self._keys[number])
         name = self._names.get(key, "")
         stem, extension = os.path.splitext(name)
-        if extension.lower() not in kinds:  # it was packed in another encoding
-            extension = kinds[0]
+        if extension.lower() not in usual:  # it was packed in another encoding
+            extension = usual[0]
         again = f"-{number}" if self._key_times[key] > 1 else ""
         key %= 1 << 64
         if not stem or stem in (".", ".."):
-            return f"{key:08d}{again}{kinds[0]}"
+            return f"{key:08d}{again}{usual[0]}"
         return f"{stem}{'' if self._times[_stem(name)] == 1 else f'-{key}'}{again}{extension}"
 
 

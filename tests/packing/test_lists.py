@@ -9,7 +9,7 @@ from conftest import needs_mxnet
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.folders import NoClassFolders, NoImages, OnlyFolders, StrayImages
-from imagenet_trainer.packing.lists import check_files, make_lists
+from imagenet_trainer.packing.lists import Shares, check_files, make_lists
 from imagenet_trainer.system.mxnet_import import mx
 
 ENDINGS = [".jpeg", ".jpg", ".png"]
@@ -39,9 +39,9 @@ def make(prefix, root, **flags):
     [
         ({}, []),
         ({"shuffle": False}, ["--no-shuffle"]),
-        ({"chunks": 3}, ["--chunks", "3"]),
-        ({"train_ratio": 0.6, "test_ratio": 0.2}, ["--train-ratio", ".6", "--test-ratio", ".2"]),
-        ({"chunks": 2, "train_ratio": 0.5}, ["--chunks", "2", "--train-ratio", ".5"]),
+        ({"shares": Shares(3)}, ["--chunks", "3"]),
+        ({"shares": Shares(1, 0.6, 0.2)}, ["--train-ratio", ".6", "--test-ratio", ".2"]),
+        ({"shares": Shares(2, 0.5)}, ["--chunks", "2", "--train-ratio", ".5"]),
     ],
 )
 def test_the_lists_are_those_of_mxnet(root, tmp_path, monkeypatch, capsys, flags, words):
@@ -59,7 +59,7 @@ def test_the_lists_are_those_of_mxnet(root, tmp_path, monkeypatch, capsys, flags
 
 
 def test_no_image_is_lost_where_training_and_test_are_all(root, tmp_path):
-    files, _ = make(tmp_path / "x", root, train_ratio=0.9, test_ratio=0.1)  # 17.1 and 1.9 of 19
+    files, _ = make(tmp_path / "x", root, shares=Shares(1, 0.9, 0.1))  # 17.1 and 1.9 of 19
     assert [(os.path.basename(path), lines) for path, lines in files] == [
         ("x_train.lst", 18), ("x_test.lst", 1)
     ]  # fmt: skip
@@ -67,7 +67,7 @@ def test_no_image_is_lost_where_training_and_test_are_all(root, tmp_path):
 
 def test_no_empty_list_is_written(root, tmp_path):
     with pytest.raises(InputError, match=r"x_train\.lst: would have no images"):
-        make(tmp_path / "x", root, train_ratio=0.05)
+        make(tmp_path / "x", root, shares=Shares(1, 0.05))
     assert not list(tmp_path.glob("*.lst"))
 
 

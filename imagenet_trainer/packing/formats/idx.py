@@ -20,7 +20,7 @@ import numpy as np
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.classes import class_ids_beside
-from imagenet_trainer.packing.formats.samples import Collection, located
+from imagenet_trainer.packing.formats.samples import NumberedCollection
 from imagenet_trainer.system.files import file_error
 
 KIND = "idx"
@@ -44,7 +44,7 @@ def has_name(path: str) -> bool:
     return _NAME.fullmatch(os.path.basename(path)) is not None
 
 
-class Idx(Collection):
+class Idx(NumberedCollection):
     """Images of idx files, in their order; a path is FILE/NUMBER.png.
 
     The images are encoded as PNG, which loses nothing. A file is read whole, when it is opened:
@@ -89,11 +89,8 @@ class Idx(Collection):
             return dict(enumerate(_FASHION))
         return {label: str(label) for label in range(max(examples) + 1)}
 
-    def _locate(self, path: str) -> Tuple[str, int]:
-        file, number = located(path.replace(".png", "", 1), self._by_name)
-        if number >= len(self._images[file]):
-            raise ValueError("is not in these files; make the list again")
-        return file, number
+    def _end(self, file: str) -> int:
+        return len(self._images[file])
 
 
 def _pair(path: str) -> Tuple[str, str]:

@@ -20,12 +20,11 @@ import numpy as np
 from imagenet_trainer.data.records.shard_names import numbered
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats.samples import (
-    Collection,
+    NumberedCollection,
     Part,
     Read,
     Sample,
     exists_differently,
-    located,
     parts_of,
     safe_name,
 )
@@ -48,7 +47,7 @@ class Columns(NamedTuple):
     classes: Tuple[str, ...]
 
 
-class Parquet(Collection):
+class Parquet(NumberedCollection):
     """Images in parquet files, in their order; a path is FILE/ROW/NAME."""
 
     kind = KIND
@@ -78,10 +77,11 @@ class Parquet(Collection):
 
     def read(self, path: str) -> bytes:
         """See Collection."""
-        file, row = self._locate(path)
+        name, row = self._locate(path)
+        file = self._files[name]
         group = int(np.searchsorted(file.starts, row, "right")) - 1
         with self._lock:  # pyarrow's files are for one thread
-            key = file.path, group
+            key = name, group
             if key not in self._groups:
                 try:
                     rows = file.read(group, [f"{file.columns.image}.bytes"])
@@ -106,16 +106,12 @@ class Parquet(Collection):
             self._files[path] = _File(path)
         return self._files[path]
 
-    def _locate(self, path: str) -> Tuple["_File", int]:
-        name, row = located(path, self._by_name)
+    def _end(self, file: str) -> int:
         with self._lock:
             try:
-                file = self._file(name)
+                return self._file(file).starts[-1]
             except InputError as error:
                 raise ValueError(str(error)) from error
-        if row >= file.starts[-1]:
-            raise ValueError("is not in these files; make the list again")
-        return file, row
 
 
 class _File:

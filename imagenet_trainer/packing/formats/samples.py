@@ -9,6 +9,9 @@ import numpy as np
 
 from imagenet_trainer.errors import InputError
 
+NOT_HERE = "is not in these files; make the list again"
+_PATH = re.compile(r"([^/]+)/(\d{1,18})(?=[/.]|$)")
+
 
 class Collection(ABC):
     """Images with labels in files of another program, in the order of these.
@@ -20,15 +23,20 @@ class Collection(ABC):
     note = ""  # what the user should know after `images`; "" if there is nothing
 
     def __init__(self, paths: Sequence[str]):
+        """Raises InputError if two files have one name."""
         self.paths = [*paths]
-        self._by_name = by_base_name(paths)
+        self._by_name: Dict[str, str] = {}
+        for path in paths:
+            other = self._by_name.setdefault(os.path.basename(path), path)
+            if other != path:
+                raise InputError(f"{path}: has the name of {other}; pack them from one folder")
 
     @abstractmethod
     def images(self) -> Iterator[Tuple[str, int]]:
         """The path of every image, as lists have it, and its label, from 0."""
 
     @abstractmethod
-    def _locate(self, path: str) -> Any:
+    def _locate(self, path: str) -> Tuple[Any, Any]:
         """Where the image of a path is; ValueError with the reason if there is none."""
 
     @abstractmethod
@@ -45,6 +53,21 @@ class Collection(ABC):
         except ValueError:
             return False
         return True
+
+
+class NumberedCollection(Collection):
+    """A collection in which an image has a number in its file; a path begins with FILE/NUMBER."""
+
+    @abstractmethod
+    def _end(self, file: str) -> int:
+        """What the numbers in a file are below; ValueError if it is damaged."""
+
+    def _locate(self, path: str) -> Tuple[str, int]:
+        match = _PATH.match(path)
+        file = self._by_name.get(match[1]) if match else None
+        if match is None or file is None or int(match[2]) >= self._end(file):
+            raise ValueError(NOT_HERE)
+        return file, int(match[2])
 
 
 class Sample(NamedTuple):
@@ -82,25 +105,6 @@ def safe_name(name: str, default: str) -> str:
     """The last part of a name from outside, as a list can hold it; `default` if nothing is left."""
     last = re.sub(r"[\x00-\x1f\x7f]", "_", os.path.basename(name.replace("\\", "/"))).strip()
     return default if last in ("", ".", "..") else last
-
-
-def by_base_name(paths: Sequence[str]) -> "dict[str, str]":
-    """Paths by the names of their files; InputError if two have one name."""
-    found: dict[str, str] = {}
-    for path in paths:
-        other = found.setdefault(os.path.basename(path), path)
-        if other != path:
-            raise InputError(f"{path}: has the name of {other}; pack them from one folder")
-    return found
-
-
-def located(path: str, by_name: "dict[str, str]") -> Tuple[str, int]:
-    """The file and the number of a path FILE/NUMBER/NAME; ValueError if it is none of the files."""
-    name, _, rest = path.partition("/")
-    number = rest.partition("/")[0]
-    if name not in by_name or not re.fullmatch(r"\d{1,18}", number):
-        raise ValueError("is not in these files; make the list again")
-    return by_name[name], int(number)
 
 
 def exists_differently(path: str) -> InputError:

@@ -14,12 +14,12 @@ Format: tensorflow.org/tutorials/load_data/tfrecord and `tensorflow/core/example
 import os
 import re
 import struct
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from imagenet_trainer.data.images.decode import MAX_IMAGE
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats.crc32c import masked
-from imagenet_trainer.packing.formats.samples import Collection, located, safe_name
+from imagenet_trainer.packing.formats.samples import NumberedCollection, safe_name
 from imagenet_trainer.system.files import file_error
 
 KIND = "TFRecord"
@@ -47,7 +47,7 @@ class Row(NamedTuple):
     class_name: str
 
 
-class TFRecords(Collection):
+class TFRecords(NumberedCollection):
     """Images in TFRecord files, in their order; a path is FILE/OFFSET/NAME.
 
     `note` says how the labels were understood, once `images` has ended.
@@ -69,11 +69,8 @@ class TFRecords(Collection):
         for path, row in rows:
             yield f"{os.path.basename(path)}/{row.offset}/{row.name}", row.label - (first >= 1)
 
-    def _locate(self, path: str) -> Tuple[str, int]:
-        file, offset = located(path, self._by_name)
-        if offset >= self._sizes[file]:
-            raise ValueError("is not in these files; make the list again")
-        return file, offset
+    def _end(self, file: str) -> int:
+        return self._sizes[file]
 
     def read(self, path: str) -> bytes:
         """See Collection."""
@@ -97,7 +94,7 @@ class TFRecords(Collection):
             return _parsed(file, offset, _record(file, descriptor.fileno(), offset, compare))
 
 
-def _open(path: str):  # type: ignore[no-untyped-def]
+def _open(path: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:

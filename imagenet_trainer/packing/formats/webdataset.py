@@ -10,7 +10,7 @@ import io
 import os
 import posixpath
 import tarfile
-from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import IO, Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from imagenet_trainer.data.kinds import EXTENSIONS
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.classes import CLASSES, class_ids_beside, write_classes
 from imagenet_trainer.packing.formats.samples import (
+    NOT_HERE,
     Collection,
     Part,
     Read,
@@ -86,9 +87,10 @@ class WebDataset(Collection):
         return dict(enumerate(class_ids_beside(self.paths[0], max(examples))))
 
     def _locate(self, path: str) -> Tuple[Tar, str]:
+        """Tar and name; ValueError if there is no such image."""
         file, _, name = path.partition("/")
         if file not in self._by_name:
-            raise ValueError("is not in these tars; make the list again")
+            raise ValueError(NOT_HERE)
         if file not in self._tars:
             try:
                 self._tars[file] = Tar(self._by_name[file])
@@ -135,7 +137,7 @@ def write(folder: str, stem: str, classes: Sequence[str], sizes: np.ndarray, rea
     return kept
 
 
-def _write_tar(file, part: Part, read: Read) -> None:  # type: ignore[no-untyped-def]
+def _write_tar(file: Any, part: Part, read: Read) -> None:
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.GNU_FORMAT) as tar:
         seen: Set[str] = set()
         for sample in read(part):
@@ -158,7 +160,7 @@ def _files(sample: Sample) -> List[Tuple[str, bytes]]:
 class _Comparison:
     """A file that compares what is written with what is there; InputError at a difference."""
 
-    def __init__(self, file, path: str):  # type: ignore[no-untyped-def]
+    def __init__(self, file: IO[bytes], path: str):
         self._file, self._path = file, path
 
     def write(self, data: bytes) -> int:
