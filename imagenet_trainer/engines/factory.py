@@ -73,10 +73,11 @@ def open_engine(
     engine only predicts. `workers` is the group that this process trains with. Images are RGB; with
     `bgr` the engine gives the network blue, green, red.
     """
-    own_shape = (-(-batch_shape[0] // workers.world_size), *batch_shape[1:])
-    check_address_space(symbol, own_shape, devices, training)
+    parts = workers.world_size * (training.accumulate if training else 1)
+    images = -(-batch_shape[0] // parts)  # that this process computes at a time
+    check_address_space(symbol, (images, *batch_shape[1:]), devices, training)
     engine = choose_engine(devices).engine
-    with memory_errors(batch_shape[0], devices.description):
+    with memory_errors(images, devices.description):
         if engine not in TITLES:
             return open_plugin(symbol, devices, batch_shape, mean, std, training, bgr)
         if engine == "torch":

@@ -9,24 +9,33 @@ from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import as_graph
 from imagenet_trainer.system.machine import ENGINES_NEED, address_space
 
-# Parts of the messages of MXNet 1.x (`cudaMalloc retry failed: out of memory`, `Failed to allocate
-# CPU Memory`), of CUDA's libraries, of PyTorch, and of C++.
-_OUT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc_failed", "can't allocate memory",
-                  "bad_alloc", "resource temporarily unavailable")  # fmt: skip
+_MEMORY = "the memory of"
+# What is too small for a batch, by parts of messages: of MXNet 1.x (`cudaMalloc retry failed: out
+# of memory`, `Failed to allocate CPU Memory`), of CUDA's libraries, of PyTorch, and of C++.
+_LIMITS = {
+    "2^31 elements": "MXNet, whose arrays have fewer than 2^31 elements, on",
+    "out of memory": _MEMORY,
+    "failed to allocate": _MEMORY,
+    "alloc_failed": _MEMORY,
+    "can't allocate memory": _MEMORY,
+    "bad_alloc": _MEMORY,
+    "resource temporarily unavailable": _MEMORY,
+    # All that PyTorch says if every algorithm of cuDNN fails, be it for lack of memory.
+    "unable to find an engine": "cuDNN, which lacks memory or does not fit the driver, on",
+}
 _ERRORS = 8  # of a chain that are read
-_TOO_LARGE = "2^31 elements"  # MXNet's largest array
+_KEPT = frozenset({"BatchNorm", "Convolution", "FullyConnected"})  # outputs that backward needs
 
 
 class DeviceMemoryError(ArgumentError):
     """A batch that is too large for the memory of its device, or for an array of the engine."""
 
-    def __init__(self, batch: int, device: str, limit: str = "the memory of") -> None:
+    def __init__(self, batch: int, device: str, limit: str = _MEMORY) -> None:
         super().__init__(
             "batch_size",
             "",
             f"{batch} images at a time are too many for {limit} {device}; use a smaller batch",
         )
-        self.batch = batch
 
 
 @contextlib.contextmanager
@@ -38,11 +47,9 @@ def memory_errors(batch: int, device: str) -> Iterator[None]:
         raise DeviceMemoryError(batch, device) from error
     except RuntimeError as error:  # MXNet's and PyTorch's errors are RuntimeErrors
         message = _messages(error).lower()
-        if _TOO_LARGE in message:
-            limit = "MXNet, whose arrays have fewer than 2^31 elements, on"
-            raise DeviceMemoryError(batch, device, limit) from error
-        if any(part in message for part in _OUT_OF_MEMORY):
-            raise DeviceMemoryError(batch, device) from error
+        for part, limit in _LIMITS.items():
+            if part in message:
+                raise DeviceMemoryError(batch, device, limit) from error
         raise
 
 
@@ -57,21 +64,16 @@ def _messages(error: Optional[BaseException]) -> str:
     return "\n".join(seen)
 
 
-_KEPT = frozenset({"BatchNorm", "Convolution", "FullyConnected"})  # outputs that backward needs
-
-
 def least_bytes(
     symbol: Any, batch_shape: Sequence[int], devices: Devices, training: Optional[Training]
 ) -> int:
     """A lower bound of the memory that a network needs on CPUs, in bytes.
 
-    `batch_shape` is (images, height, width, channels) of one process. It counts the parameters, in
-    a training also their gradients, one state of the optimizer, and the outputs of layers that
-    backward needs.
+    `batch_shape` is (images, height, width, channels) of what one process computes at a time. It
+    counts the parameters, in a training also their gradients, one state of the optimizer, and the
+    outputs of layers that backward needs.
     """
     images, *sides, channels = batch_shape
-    if training is not None:
-        images = -(-images // training.accumulate)
     inner = as_graph(symbol).get_internals()
     arguments, outputs, _ = inner.infer_shape(data=(images, channels, *sides))
     if arguments is None or outputs is None:
