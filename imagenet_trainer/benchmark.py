@@ -126,15 +126,15 @@ def _check_engines(kind: str, engines: Sequence[str]) -> None:
         check_torch()
 
 
-def _late_bottleneck() -> None:
-    raise InputError("bottleneck: must come before all flags, which are those of fit")
-
-
-def _gpu() -> None:
-    raise InputError(
-        "gpu: is not a part of the package; in the checkout run tools/gpu_study.sh, or on a "
-        "machine that is set up: python tools/gpu_study.py"
-    )
+def _check_words(words: Sequence[str]) -> None:
+    """Raise InputError for kinds that have flags of their own, whatever these are."""
+    if words[:1] == ["gpu"]:
+        raise InputError(
+            "gpu: is not a part of the package; in the checkout run tools/gpu_study.sh, or on a "
+            "machine that is set up: python tools/gpu_study.py"
+        )
+    if "bottleneck" in words and not {*words} & {*KINDS}:
+        raise InputError("bottleneck: must come before all flags, which are those of fit")
 
 
 def _parse_bottleneck(argv: Sequence[str]) -> None:
@@ -164,18 +164,13 @@ def _save(path: str, measured: figures.Figures) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line."""
     words = sys.argv[1:] if argv is None else list(argv)
-    if words[:1] == ["gpu"]:  # whatever flags follow: they are those of tools/gpu_study.py
-        return run_command("benchmark", _gpu)
     if words[:1] == ["bottleneck"]:  # its flags are those of fit
         return run_command("benchmark bottleneck", lambda: _parse_bottleneck(words[1:]))
-    if "bottleneck" in words and not {*words} & {*KINDS}:
-        return run_command("benchmark", _late_bottleneck)
-    settings = flags.parse(
-        config.BenchmarkSettings, words, "benchmark", "Measure speed against other tools."
-    )
 
     def body() -> None:
-        measure(settings)
+        _check_words(words)
+        about = "Measure speed against other tools."
+        measure(flags.parse(config.BenchmarkSettings, words, "benchmark", about))
 
     return run_command("benchmark", body)
 

@@ -208,13 +208,14 @@ def train_all(settings: StudySettings, results: Results) -> int:
             if process.returncode:
                 print(f"methods_study: {cell.method.name}, seed {cell.seed}: failed, see "
                       f"{folder}.log", file=sys.stderr)  # fmt: skip
-                return _ended(running, settings, 1)
+                _end(running, settings)
+                return 1
             result = results[cell.method.name, cell.seed] = result_of(folder, spent)
             write_results(settings.results, results, settings)
             print(f"{cell.method.name}, seed {cell.seed}: {100 * result.rank1:.2f} %, "
                   f"{spent / 60:.1f} minutes of a processor", flush=True)  # fmt: skip
     except KeyboardInterrupt:
-        _ended(running, settings, 0)
+        _end(running, settings)
         raise
     return 0
 
@@ -229,13 +230,12 @@ def _start(cell: Cell, settings: StudySettings) -> Running:
         return Running(subprocess.Popen(words, stdout=log, stderr=log, env=environment), cell)
 
 
-def _ended(running: Mapping[int, Running], settings: StudySettings, code: int) -> int:
-    """Ask the trainings to save and end, and wait for them; return the exit code."""
+def _end(running: Mapping[int, Running], settings: StudySettings) -> None:
+    """Ask the trainings to save and end, and wait for them."""
     for process, _ in running.values():
         process.terminate()
     for one in running.values():
         _has_ended(one, settings, 0)
-    return code
 
 
 def _first_end(running: Mapping[int, Running], settings: StudySettings) -> int:

@@ -106,8 +106,10 @@ def _speed(way: Way) -> float:
         "--network", "resnet-18", "--image-shape", "3,112,112", "--batch-size", "16",
         "--disp-batches", "2", "--lr", "0.01",
     ]  # fmt: skip
-    settings = [way.setting] * bool(way.setting)
-    settings += [] if way.threads is None else [f"OMP_NUM_THREADS={way.threads}"]
-    chosen = dict(setting.split("=") for setting in settings)
-    ours = {name: text for name, text in os.environ.items() if "OMP_" not in name}
-    return speed_without_data(command, {**ours, **chosen})
+    environment = {name: text for name, text in os.environ.items() if "OMP_" not in name}
+    if way.threads is not None:
+        environment["OMP_NUM_THREADS"] = str(way.threads)
+    if way.setting:
+        name, text = way.setting.split("=")
+        environment[name] = text
+    return speed_without_data(command, environment)

@@ -131,7 +131,6 @@ def plans(
     shape: Tuple[int, ...],
     devices: int,
     epochs: int,
-    images: int,
     prices: Dict[str, List[Price]],
 ) -> List[TrainingPlan]:
     """A plan for each hardware and precision with a published rate, then for this machine.
@@ -143,10 +142,12 @@ def plans(
     found = []
     for hardware, precision in dict.fromkeys((one.hardware, one.precision) for one in rates):
         count = devices if hardware != "CPU server" else 1
-        wanted = (hardware, count, precision, network, *shape[1:])
-        exact = [one for one in rates if wanted == (
-            one.hardware, one.devices, one.precision, one.network, one.image, one.image
-        )]  # fmt: skip
+        exact = [
+            one
+            for one in rates
+            if (one.hardware, one.precision, one.devices) == (hardware, precision, count)
+            and (one.network, one.image, one.image) == (network, *shape[1:])
+        ]
         base = _of_devices(rates, hardware, precision, count)
         estimated = not exact and (network != _REFERENCE or work != 1)
         if exact:
@@ -156,7 +157,7 @@ def plans(
             source = f"estimated from ResNet-50: {source}" if estimated else source
         else:
             continue
-        hours = epochs * images / rate / 3600
+        hours = epochs * IMAGES / rate / 3600
         title = hardware if hardware == "CPU server" else f"{count} x {hardware}"
         rented = _rent(prices.get(hardware, []), count)
         usd = rented[1] * hours if rented else None
@@ -164,7 +165,7 @@ def plans(
         found.append(TrainingPlan(
             title, precision, rate, source, hours, estimated, usd, name, 3600 * rate / IMAGES
         ))  # fmt: skip
-    return found + _of_this_machine(network, shape, epochs * images)
+    return found + _of_this_machine(network, shape, epochs)
 
 
 def _of_devices(rates: Sequence[Rate], hardware: str, precision: str, count: int) -> Optional[Rate]:
@@ -203,7 +204,7 @@ def _rent(prices: Sequence[Price], count: int) -> Optional[Tuple[str, float]]:
     return f"{number} x {one.instance}" if number > 1 else one.instance, number * one.usd_per_hour
 
 
-def _of_this_machine(network: str, shape: Tuple[int, ...], images: int) -> List[TrainingPlan]:
+def _of_this_machine(network: str, shape: Tuple[int, ...], epochs: int) -> List[TrainingPlan]:
     found = speeds.measured(network, shape)
     if found is None:
         return []
@@ -211,8 +212,8 @@ def _of_this_machine(network: str, shape: Tuple[int, ...], images: int) -> List[
     rates = {kind: _MEASURED_BATCH * speed for kind, speed in found.updates_per_second.items()}
     return [
         TrainingPlan(
-            "this machine", f"{dtype} ({engine})", rate, source, images / rate / 3600, False, None,
-            "", 3600 * rate / IMAGES,
+            "this machine", f"{dtype} ({engine})", rate, source, epochs * IMAGES / rate / 3600,
+            False, None, "", 3600 * rate / IMAGES,
         )
         for (engine, dtype), rate in sorted(rates.items())
     ]  # fmt: skip
@@ -235,27 +236,40 @@ def print_plan(
         f"{found.name}, {shape[2]} x {shape[1]} pixels, {summary.multiply_adds / 1e9:.2f} billion "
         f"multiply-adds; ImageNet, {IMAGES:,} images, {epochs} epochs\n"
     )
-    by_count = {count: plans(found.name, shape, count, epochs, IMAGES, table) for count in devices}
-    listed = list(dict.fromkeys(plan for rows in by_count.values() for plan in rows))
+    rows = [row for count in devices for row in plans(found.name, shape, count, epochs, table)]
+    listed = list(dict.fromkeys(rows))  # a CPU server has one for all numbers of GPUs
     sources = list(dict.fromkeys(plan.source for plan in listed))
-    print("\n".join(_table(listed, sources)))
+    checked = [(rate, rate.images_per_second / estimate) for rate, estimate in estimates()]
+    ratios = [ratio for _, ratio in checked]
+    print("\n".join(_table(listed, sources, min(ratios), max(ratios))))
     print()
     for number, source in enumerate(sources, 1):
         print(f"[{number}] {source}")
+    print(
+        "\nEstimates scale ResNet-50's rate by multiply-adds. Published rates of other networks "
+        f"are {min(ratios):.2f} to {max(ratios):.2f} times such an estimate, from which the range "
+        "of the hours:"
+    )
+    for rate, ratio in checked:
+        print(
+            f"  {rate.network:14} {rate.devices} x {rate.hardware:5} "
+            f"{rate.images_per_second:8,.0f} images/s, {ratio:.2f} times ({rate.source})"
+        )
     print("\n".join(_remarks(summary, listed, table, epochs)))
     return listed
 
 
-def _table(listed: Sequence[TrainingPlan], sources: Sequence[str]) -> Iterator[str]:
+def _table(
+    listed: Sequence[TrainingPlan], sources: Sequence[str], low: float, high: float
+) -> Iterator[str]:
+    """The rows; of an estimated rate the published one may be `low` to `high` times."""
     yield (
         f"{'hardware':13} {'precision':18} {'images/s':>9} {'epochs/h':>9} {'hours':>8} "
         f"{'range':^16} {'USD':>7}  {'machine':13} source"
     )
-    ratios = [rate.images_per_second / estimate for rate, estimate in estimates()]
     for plan in listed:
         usd = "-" if plan.usd is None else f"{plan.usd:,.0f}"
-        least, most = plan.hours / max(ratios), plan.hours / min(ratios)
-        between = f"{least:,.1f} to {most:,.1f}" if plan.is_estimate else ""
+        between = f"{plan.hours / high:,.1f} to {plan.hours / low:,.1f}" if plan.is_estimate else ""
         yield (
             f"{plan.hardware:13} {plan.precision:18} {plan.images_per_second:9,.0f} "
             f"{plan.epochs_per_hour:9.3g} {plan.hours:8,.1f} {between:^16} {usd:>7}  "
@@ -266,17 +280,6 @@ def _table(listed: Sequence[TrainingPlan], sources: Sequence[str]) -> Iterator[s
 def _remarks(
     summary: Summary, listed: Sequence[TrainingPlan], prices: Dict[str, List[Price]], epochs: int
 ) -> Iterator[str]:
-    checked = [(rate, rate.images_per_second / estimate) for rate, estimate in estimates()]
-    low, high = (kind(ratio for _, ratio in checked) for kind in (min, max))
-    yield (
-        "\nEstimates scale ResNet-50's rate by multiply-adds. Published rates of other networks "
-        f"are {low:.2f} to {high:.2f} times such an estimate, from which the range of the hours:"
-    )
-    for rate, ratio in checked:
-        yield (
-            f"  {rate.network:14} {rate.devices} x {rate.hardware:5} "
-            f"{rate.images_per_second:8,.0f} images/s, {ratio:.2f} times ({rate.source})"
-        )
     parameters = sum(layer.parameters for layer in summary.layers)
     checkpoint = 2 * 4 * parameters / 1e9  # with momentum, float32
     shards = IMAGES * _SHARD_256 / 1e9

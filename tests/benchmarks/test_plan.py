@@ -13,7 +13,7 @@ SHAPE = (3, 224, 224)
 
 def plans(network="resnet-50", devices=4, epochs=90, prices=None):
     prices = plan.read_prices() if prices is None else prices
-    rows = plan.plans(network, SHAPE, devices, epochs, plan.IMAGES, prices)
+    rows = plan.plans(network, SHAPE, devices, epochs, prices)
     return {(row.hardware, row.precision): row for row in rows}
 
 
