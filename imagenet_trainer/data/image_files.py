@@ -28,6 +28,10 @@ _SETS = {
 }
 
 
+class UnusableImage(InputError):
+    """A file is not an image, or a damaged one."""
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """A file, and whether the user named it (or it is in a folder or matches a pattern)."""
@@ -87,33 +91,35 @@ def _below(root: str) -> List[str]:
 def read_image(path: str) -> np.ndarray:
     """Decode an image file of any format that can be packed, uint8 (height, width, 3) RGB.
 
-    Raises InputError if it cannot be read or decoded, or is cut short.
+    Raises UnusableImage if it cannot be read or decoded, or is cut short; InputError if no file can
+    be read.
     """
     try:
         return call(cv2.cvtColor, decode(read_file(path)), cv2.COLOR_BGR2RGB)
     except ValueError as error:
-        raise InputError(f"{path}: {error}; give JPEG, PNG or other image files") from error
+        raise UnusableImage(f"{path}: {error}; give JPEG, PNG or other image files") from error
 
 
 def decoded_files(
     files: Sequence[ImageFile], transform: ViewTransform, threads: int, ahead: int
-) -> Iterator[Union[ImageViews, InputError]]:
+) -> Iterator[Union[ImageViews, UnusableImage]]:
     """The views of each file in order, or an error for a file that cannot be decoded.
 
-    At most `ahead` files are decoded in advance, so memory does not grow with their number.
+    At most `ahead` files are decoded in advance, so memory does not grow with their number. Raises
+    InputError if no file can be read.
     """
     decode_in_own_threads()
 
-    def views_of(path: str) -> Union[ImageViews, InputError]:
+    def views_of(path: str) -> Union[ImageViews, UnusableImage]:
         try:
             image = read_image(path)
-        except InputError as error:
+        except UnusableImage as error:
             return error
         views = np.empty((*transform.size, 3), np.uint8)
         try:
             transform.apply(image, None, 0, views)
         except ValueError as error:
-            return InputError(f"{path}: {error}")
+            return UnusableImage(f"{path}: {error}")
         return ImageViews(path, views, (image.shape[0], image.shape[1]))
 
     remaining = iter(files)

@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 
@@ -11,7 +12,7 @@ from imagenet_trainer.data import image_files
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.image_files import ImageFile, decoded_files, find_images, read_image
 from imagenet_trainer.data.views import ViewTransform
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, TemporaryError
 
 
 @pytest.fixture
@@ -86,6 +87,16 @@ def test_rare_formats(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match=r"pipe: not a file"):
         read_image(str(tmp_path / "pipe"))
+
+
+def test_a_file_system_that_fails_damages_no_image(tree, monkeypatch):
+    """Its files would be skipped."""
+    monkeypatch.setattr(
+        os, "open", lambda *_: (_ for _ in ()).throw(OSError(errno.ESTALE, "Stale"))
+    )
+    transform = ViewTransform((3, 16, 16), 16)
+    with pytest.raises(TemporaryError, match=r"3\.webp: Stale; mount"):
+        list(decoded_files(find_images([str(tree)]), transform, 2, 5))
 
 
 def test_memory_does_not_grow_with_the_number_of_files(monkeypatch):

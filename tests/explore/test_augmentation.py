@@ -96,4 +96,4 @@ def test_errors_are_one_line(tmp_path, images, capsys):
     (tmp_path / "cat" / "odd.jpg").write_bytes(b"no image")
     assert "cat/odd.jpg: " in fails(str(tmp_path), "--show")
     empty = write_records(tmp_path / "a.rec", [pack_header(1.0, 0)])
-    assert "a.rec: none of the 1 records has an image" in fails(str(empty), "--show")
+    assert "a.rec: none of its 1 records has an image" in fails(str(empty), "--show")

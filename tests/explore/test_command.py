@@ -159,7 +159,7 @@ def test_only_unreadable_files(tmp_path, fails):
 
 def test_unusable_sources(fails, tmp_path):
     empty = write_records(tmp_path / "a.rec", [pack_header(1.0, 0)])
-    assert fails(str(empty)) == f"{empty}: none of the 1 records has an image"
+    assert fails(str(empty)) == f"{empty}: none of its 1 records has an image"
     for name in ("nowhere", "nothing.tar", "nothing.rec"):
         assert fails(name).startswith(f"{name}: ")
     assert fails("x.lst").startswith("x.lst: ") and "--root" in fails("x.lst")

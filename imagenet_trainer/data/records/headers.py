@@ -112,7 +112,7 @@ def keep_images(shards: Shards, summarise: bool = False) -> Tuple[List[Headers],
     before = len(shards)
     shards.keep([head.have_images for head in headers])
     if not len(shards):
-        raise InputError(f"{shards.files[0].path}: none of the {before:,} records has an image")
+        raise InputError(f"{shards.files[0].path}: none of its {before:,} records has an image")
     kept = [head.of(head.have_images) for head in headers]
     shards.labels = np.concatenate([head.labels for head in kept])
     if summarise:

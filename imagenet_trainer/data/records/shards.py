@@ -7,6 +7,7 @@ import glob
 import itertools
 import os
 import re
+from collections import Counter
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -215,8 +216,8 @@ def find_shards(value: str) -> List[str]:
     Raises
     ------
     InputError
-        beginning with the path: nothing matches, or a shard of a set is missing. It says what to
-        run first.
+        beginning with the path: nothing matches, a shard of a set is missing, or one is named
+        twice. It says what to run first.
 
     """
     paths: List[str] = []
@@ -235,6 +236,9 @@ def find_shards(value: str) -> List[str]:
             paths += _shards_of_folder(path) or _numbered_shards(path, _beside(path))
     if not paths:
         raise InputError(f"{value!r}: names no shard; {_pack_first('data/train.rec')}")
+    path, times = Counter(paths).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{value}: names {path} {times} times; give each shard once")
     return paths
 
 

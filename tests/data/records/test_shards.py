@@ -57,6 +57,8 @@ def test_shards_that_do_not_exist(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"^',': "):
         find_shards(",")
     write_records(tmp_path / "val-00000-of-00002.rec", payloads_of(1))
+    with pytest.raises(InputError, match=r"^val-\*,val-.*names val-0.* 2 times; give each"):
+        find_shards("val-*,val-00000-of-00002.rec")  # its images would count twice
     with pytest.raises(InputError, match=r"^val\.rec: .* val-\*\.rec "):
         find_shards("val.rec")
     (tmp_path / "new.json.partial").touch()
