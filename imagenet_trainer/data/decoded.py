@@ -14,7 +14,7 @@ import numpy as np
 
 from imagenet_trainer.data.augment import Transform, decode
 from imagenet_trainer.data.images import jpeg_window
-from imagenet_trainer.data.images.decode import jpeg_size
+from imagenet_trainer.data.images.plausible import jpeg_size
 from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.data.transforms import Steps, size_of
 

@@ -10,13 +10,10 @@ import numpy as np
 
 from imagenet_trainer.data.augment import Transform, decode
 from imagenet_trainer.data.images.opencv import imencode
+from imagenet_trainer.data.images.plausible import HUFFMAN, jpeg_layout
 from imagenet_trainer.data.transforms import Size, Steps, size_of
 
 _BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
-_ADOBE, _SCAN = 0xEE, 0xDA
-# Baseline, extended, progressive. The other frames are lossless or use arithmetic coding.
-_FRAMES = (0xC0, 0xC1, 0xC2)
-_OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 @dataclass
@@ -70,32 +67,10 @@ def plain_jpeg_size(data: Any) -> Optional[Size]:
     view = memoryview(data).cast("B")
     if view[:2] != _BEGIN or view[-2:] != _END:
         return None
-    at, size, transform = 2, None, -1
-    while at + 4 <= len(view) and view[at] == 0xFF:
-        marker, length = view[at + 1], view[at + 2] << 8 | view[at + 3]
-        if marker == 0xFF:  # padding
-            at += 1
-            continue
-        body = view[at + 4 : at + 2 + length]
-        if marker == _SCAN:
-            return None if transform == 0 else size
-        if marker in _OTHER_FRAMES:
-            return None
-        if marker in _FRAMES:
-            size = _size_in(body)
-            if size is None:
-                return None
-        elif marker == _ADOBE and body[:5] == b"Adobe" and len(body) >= 12:
-            transform = body[11]
-        at += 2 + length
-    return None
-
-
-def _size_in(frame: memoryview) -> Optional[Size]:
-    """Height and width in a frame header; None if it is not plain."""
-    if len(frame) < 6 or frame[0] != 8 or frame[5] not in (1, 3):
+    header = jpeg_layout(view)
+    if not header.end or header.stray or header.frame not in HUFFMAN or header.bits != 8:
         return None
-    if bytes(frame[6::3]) == b"RGB":  # components of these names are not YCbCr
+    if len(header.components) not in (1, 3) or header.components == b"RGB" or not header.adobe:
         return None
-    size = frame[1] << 8 | frame[2], frame[3] << 8 | frame[4]
-    return size if all(size) else None  # a height of 0 is given later, by another marker
+    wide, high = header.size
+    return (high, wide) if wide and high else None  # a height of 0 is given later

@@ -13,9 +13,9 @@ from imagenet_trainer.data.images.decode import (
     check_decodable,
     check_size,
     decode,
-    jpeg_size,
     png_size,
 )
+from imagenet_trainer.data.images.plausible import jpeg_size
 from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.packing.restart_markers import interval_for_opencv, with_markers
 

@@ -67,6 +67,7 @@ def test_plain_jpegs(data, size):
         PHOTO[:-1],
         PHOTO[:3000],
         PHOTO + b"\0",
+        PHOTO[:2] + b"stray" + PHOTO[2:],
         saved(kind="PNG"),
         saved("CMYK"),
         with_marker(without(saved(), 0xE0), 0xEE, b"Adobe" + bytes(7)),  # RGB
@@ -79,7 +80,7 @@ def test_plain_jpegs(data, size):
         PHOTO[: PHOTO.index(b"\xff\xc0") + 5] + b"\xff\xd9",
     ],
     ids=[
-        "nothing", "empty", "no end", "cut", "more", "png", "cmyk", "adobe rgb", "rgb",
+        "nothing", "empty", "no end", "cut", "more", "stray", "png", "cmyk", "adobe rgb", "rgb",
         "arithmetic", "lossless", "12 bits", "no height", "no markers", "cut in the frame",
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from imagenet_trainer.data.images import opencv
+from imagenet_trainer.data.images.plausible import jpeg_size
 from imagenet_trainer.data.kinds import Data, kind_of
 from imagenet_trainer.data.records.recordio import MAX_LENGTH
 from imagenet_trainer.system.files import file_error, is_of_file, remedy
@@ -28,11 +29,7 @@ _ERRORS = 2  # OpenCV's log level without its warnings of damaged images
 _DAMAGED = "damaged or cut short"
 _UNKNOWN = "not an image that can be decoded"
 
-# Markers of frame headers, which hold the size; the others of 0xC0 to 0xCF are tables.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_WITHOUT_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])
 _BITS_PER_SAMPLE = 258  # tag of TIFF
-_SCAN, _END = 0xDA, 0xD9
 
 # OpenCV's flags for JPEGs decoded at 1/2, 1/4, 1/8 of their size, by `color` 0 and 1.
 _REDUCED = {
@@ -86,26 +83,6 @@ def check_length(length: int) -> None:
     """Raise ValueError for a file of more bytes than a record can have."""
     if length > MAX_IMAGE:
         raise ValueError(f"{length} bytes, more than fit into a record")
-
-
-def jpeg_size(data: Data) -> Tuple[int, int]:
-    """Width and height in a JPEG's header; (0, 0) where there is none."""
-    view = bytes(data)
-    at = 2
-    while True:
-        at = view.find(b"\xff", at)
-        while view[at : at + 2] == b"\xff\xff":
-            at += 1
-        if at < 0 or at + 9 > len(view):
-            return 0, 0
-        marker = view[at + 1]
-        if marker in _FRAMES:
-            high, wide = view[at + 5 : at + 7], view[at + 7 : at + 9]
-            return int.from_bytes(wide, "big"), int.from_bytes(high, "big")
-        if marker in (_SCAN, _END):
-            return 0, 0
-        length = int.from_bytes(view[at + 2 : at + 4], "big")
-        at += 2 if marker in _WITHOUT_LENGTH or not marker else 2 + length
 
 
 def png_size(data: Data) -> Tuple[int, int]:

@@ -10,11 +10,15 @@ from typing import Any, NamedTuple, Optional, Tuple
 
 _JPEG, _END = b"\xff\xd8", b"\xff\xd9"
 _PNG = b"\x89PNG"
-_SCAN = 0xDA
+_SCAN, _ADOBE = 0xDA, 0xEE
+_EOI = 0xD9  # ends the file
+# FF00, which is no marker, and markers that have no length: TEM, restart, SOI.
+_WITHOUT_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xD9)])
 # Of a segment: 0xFF, marker, length; of a frame also precision, height, width.
 _SEGMENT = struct.Struct(">BBHBHH")
-# Frames with Huffman codes: baseline, extended, progressive.
-_HUFFMAN = frozenset((0xC0, 0xC1, 0xC2))
+# Frames with Huffman codes: baseline, extended, progressive. The others are lossless or use
+# arithmetic coding.
+HUFFMAN = frozenset((0xC0, 0xC1, 0xC2))
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type of a PNG
 _MOST_DEFLATED = 1032  # bytes that a byte of zlib's format can stand for
@@ -23,11 +27,15 @@ _MOST_DEFLATED = 1032  # bytes that a byte of zlib's format can stand for
 class JpegLayout(NamedTuple):
     """What the segments of a JPEG up to its first scan declare."""
 
-    frame: int  # marker of the frame header, 0 without one
-    size: Tuple[int, int]  # width, height
-    blocks: int  # of 8 x 8 values in all components
-    mcu: Tuple[int, int]  # width, height in pixels of the unit of a scan of all components
-    end: int  # offset of the first scan, or where reading stopped; 0 if neither is found
+    frame: int = 0  # marker of the frame header, 0 without one
+    size: Tuple[int, int] = (0, 0)  # width, height
+    bits: int = 0  # of a value
+    components: bytes = b""  # their identifiers
+    blocks: int = 0  # of 8 x 8 values in all components
+    mcu: Tuple[int, int] = (8, 8)  # width, height in pixels of the unit of a scan of all components
+    adobe: int = -1  # colour transform of Adobe's segment, -1 without one
+    stray: bool = False  # whether there are bytes between segments, which libjpeg ignores
+    end: int = 0  # offset of the first scan, or where reading stopped; 0 if neither is found
 
 
 def check(data: Any) -> Optional[JpegLayout]:
@@ -52,7 +60,7 @@ def _check_jpeg(view: memoryview) -> JpegLayout:
     if not ends and bytes(view[layout.end :]).rfind(_END) < 0:
         raise ValueError("cut short: its end marker is missing")
     # Each block has a Huffman code of at least one bit (ITU-T T.81, F.1.2 and G.1.2).
-    if layout.frame in _HUFFMAN and layout.blocks > 8 * (len(view) - layout.end):
+    if layout.frame in HUFFMAN and layout.blocks > 8 * (len(view) - layout.end):
         raise ValueError(
             f"its header declares {layout.size[0]} x {layout.size[1]} pixels, for which its "
             f"{len(view):,} bytes are too few"
@@ -62,25 +70,34 @@ def _check_jpeg(view: memoryview) -> JpegLayout:
 
 def jpeg_layout(view: memoryview, to_scan: bool = True) -> JpegLayout:
     """The header of a JPEG, read up to its first scan, or only to its frame."""
-    at, found = 2, JpegLayout(0, (0, 0), 0, (8, 8), 0)
+    at, found, adobe, stray = 2, JpegLayout(), -1, False
     last = len(view) - 10
     while at <= last:
-        mark, marker, length, _, high, wide = _SEGMENT.unpack_from(view, at)
-        if mark != 0xFF:
-            break
-        if marker == 0xFF:  # padding
-            at += 1
+        mark, marker, length, bits, high, wide = _SEGMENT.unpack_from(view, at)
+        if mark != 0xFF or marker == 0xFF:  # the second is padding
+            at, stray = at + 1, stray or mark != 0xFF
             continue
         if marker == _SCAN:
-            return found._replace(end=at)
+            return found._replace(adobe=adobe, stray=stray, end=at)
+        if marker == _EOI:
+            break
+        body = view[at + 4 : at + 2 + length]
         if marker in _FRAMES:
-            body = bytes(view[at + 9 : at + 2 + length])  # components, three bytes for each
-            factors = body[2::3][: body[0]] if body else b""
-            found = JpegLayout(marker, (wide, high), *_blocks((wide, high), factors), 0)
+            # Three bytes for each component: identifier, factors, table.
+            parts = bytes(body[6:])[: 3 * view[at + 9]]
+            blocks, mcu = _blocks((wide, high), parts[1::3])
+            found = JpegLayout(marker, (wide, high), bits, parts[0::3], blocks, mcu)
             if not to_scan:
                 return found._replace(end=at)
-        at += 2 + length
+        elif marker == _ADOBE and body[:5] == b"Adobe" and len(body) >= 12:
+            adobe = body[11]
+        at += 2 if marker in _WITHOUT_LENGTH else 2 + length
     return found
+
+
+def jpeg_size(data: Any) -> Tuple[int, int]:
+    """Width and height in a JPEG's header; (0, 0) where there is none."""
+    return jpeg_layout(memoryview(data).cast("B"), to_scan=False).size
 
 
 def _blocks(size: Tuple[int, int], sampling: bytes) -> Tuple[int, Tuple[int, int]]:

@@ -17,11 +17,11 @@ from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.images.decode import (
     check_decodable,
     decode,
-    jpeg_size,
     png_size,
     read_file,
 )
 from imagenet_trainer.data.images.headers import read_header
+from imagenet_trainer.data.images.plausible import jpeg_size
 from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.packing.conversion import Conversion, convert
 from imagenet_trainer.system.mxnet_import import mx

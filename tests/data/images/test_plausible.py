@@ -37,9 +37,11 @@ def test_the_end_of_a_jpeg(progressive):
     data = saved(progressive=progressive, exif=exif)
     assert data.count(b"\xff\xd9") >= 1
     scan = jpeg_layout(memoryview(data)).end
+    stray = data[:2] + b"stray" + data[2:]  # libjpeg ignores it
     for length in (scan + 20, len(data) // 2, len(data) - 2, len(data) - 1):
-        with pytest.raises(ValueError, match="cut short"):
-            check(data[:length])
+        for whole in (data, stray):
+            with pytest.raises(ValueError, match="cut short"):
+                check(whole[:length])
 
 
 @pytest.mark.parametrize("progressive", [False, True])
