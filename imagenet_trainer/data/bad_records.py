@@ -65,9 +65,6 @@ class OnBad:
     successors: Optional[Successors] = None
 
 
-STOPS = OnBad()
-
-
 class Tally:
     """Counts the records that were skipped, replaced or remarked on, and logs the first ones."""
 

@@ -86,9 +86,7 @@ def match(
             f"has {len(own)} classes where {title} has {len(reference)}, which have no names"
         )
     by_name = _unique({label: _titles(one) for label, one in enumerate(reference)})
-    found: Dict[int, Optional[int]] = {label: positions.get(own[label][0]) for label in used}
-    if None in found.values():
-        found = {label: _by_title(own[label], positions, by_name) for label in used}
+    found = {label: _by_title(own[label], positions, by_name) for label in used}
     if set(found.values()) == {None}:
         numbers = dict(_numbers(own, used, len(reference)))
         found = found if None in numbers.values() else numbers

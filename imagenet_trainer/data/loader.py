@@ -200,8 +200,8 @@ def training_batches(
     reads = order.reads(updates.start, updates.stop, threads.prefetch, rank, world)
     plan = ((update, *order.batch(update, rank, world), next(reads)) for update in updates)
     ring = Ring(
-        shards, transform, num_classes, plan, share, threads.prefetch, threads.memory, mixup,
-        encoded, OnBad(on_bad, order.successors),
+        shards, transform, num_classes, plan, share, threads.prefetch, threads.memory,
+        OnBad(on_bad, order.successors), mixup, encoded,
     )  # fmt: skip
     return Batches(ring, threads)
 
@@ -225,7 +225,7 @@ def evaluation_batches(
     size = min(batch_size, len(indices))
     ring = Ring(
         shards, transform, num_classes, plan, size, threads.prefetch, threads.memory,
-        on_bad=OnBad(on_bad),
+        OnBad(on_bad),
     )  # fmt: skip
     return Batches(ring, threads)
 

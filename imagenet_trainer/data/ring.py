@@ -9,7 +9,7 @@ from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform
-from imagenet_trainer.data.bad_records import STOP, STOPS, USE, ZERO, OnBad, Report
+from imagenet_trainer.data.bad_records import STOP, USE, ZERO, OnBad, Report
 from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.mixup import Mixture, Mixup
@@ -135,10 +135,10 @@ class Ring:
         plan: Plan,
         batch_size: int,
         prefetch: int,
-        memory: Memory = pageable,
+        memory: Memory,
+        on_bad: OnBad,
         mixup: Optional[Mixup] = None,
         encoded: bool = False,
-        on_bad: OnBad = STOPS,
     ):
         self._mixup, self._on_bad = mixup, on_bad
         self._shards, self._transform, self._num_classes = shards, transform, num_classes

@@ -1,6 +1,5 @@
 """The results of a survey in a folder: a table, plots, and one page that contains everything."""
 
-import io
 import os
 from collections import Counter
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -9,7 +8,6 @@ import numpy as np
 import pandas
 from PIL import Image
 
-from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore import figures
 from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.explore.sources import ImageSource
@@ -162,19 +160,13 @@ def _thumbnail(source: ImageSource, survey: Survey, number: int) -> figures.Thum
 
 
 def _read_small(source: ImageSource, number: int) -> Optional[np.ndarray]:
-    """An image reduced for the sheet, uint8 (height, width, 3); None if it is damaged."""
+    """An image reduced for the sheet, uint8 (height, width, 3); None if it cannot be decoded."""
     try:
-        with Image.open(io.BytesIO(source.read(number))) as file:
-            file.draft("RGB", (_SIDE, _SIDE))  # decodes large JPEGs at a reduced size
-            # Pillow would clip 16 bits at 255.
-            deep = file.mode.startswith("I")
-            image = file.point(lambda value: value / 256).convert("L") if deep else file
-            image.thumbnail((_SIDE, _SIDE))
-            return np.asarray(image.convert("RGB"))
-    except (InputError, MemoryError):  # say nothing about the image
-        raise
-    except Exception:  # damaged files make Pillow raise errors of many types
+        image = Image.fromarray(source.pixels(number))
+    except ValueError:
         return None
+    image.thumbnail((_SIDE, _SIDE))
+    return np.asarray(image)
 
 
 # --- the page ----------------------------------------------------------------------------------

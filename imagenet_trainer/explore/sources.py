@@ -86,7 +86,7 @@ def open_source(value: str, root: str = "", label_index: Optional[int] = None) -
         check_folder(value)
         has_shards = any(name.endswith(".rec") for name in os.listdir(value))
         return Packed(value, label_index) if has_shards else _open_folder(value)
-    if value.lower().endswith(".tar"):
+    if value.lower().endswith((".tar", ".tar.gz", ".tgz")):  # a compressed one has a way out
         return _open_tar(value)
     if ".rec" not in value:
         raise InputError(f"{value}: no such folder; give a folder, a tar, a list or shards")

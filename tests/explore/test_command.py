@@ -1,3 +1,4 @@
+import gzip
 import io
 import re
 from contextlib import redirect_stdout
@@ -160,6 +161,8 @@ def test_only_unreadable_files(tmp_path, fails):
 def test_unusable_sources(fails, tmp_path):
     empty = write_records(tmp_path / "a.rec", [pack_header(1.0, 0)])
     assert fails(str(empty)) == f"{empty}: none of its 1 records has an image"
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(b"tar"))
+    assert fails(f"{tmp_path}/a.tgz").endswith("gunzip it first")
     for name in ("nowhere", "nothing.tar", "nothing.rec"):
         assert fails(name).startswith(f"{name}: ")
     assert fails("x.lst").startswith("x.lst: ") and "--root" in fails("x.lst")

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple, cast
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, file_error
+from imagenet_trainer.system.files import AnyPath, file_error, is_hidden
 
 _COMPRESSED = {
     b"\x1f\x8b": "gunzip",
@@ -59,9 +59,6 @@ class TarImages:
     def names(self) -> List[str]:
         """The names of all files, sorted, without directories and broken links."""
         return list(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._number(name) is not None
@@ -109,7 +106,7 @@ class TarImages:
         """Positions of all files; those of an inner tar are in a folder of its name."""
         try:
             outer = self._index_range("", 0, os.fstat(self._descriptor).st_size)
-            tars = [name for name in outer if name.lower().endswith(".tar")]
+            tars = [one for one in outer if one.lower().endswith(".tar") and not is_hidden(one)]
             with ThreadPoolExecutor(_THREADS) as pool:
                 inner = pool.map(lambda name: self._index_range(name, *outer[name]), tars)
                 for name, positions in zip(tars, inner):

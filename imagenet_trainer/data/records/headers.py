@@ -92,11 +92,8 @@ def read_summary(shards: Shards) -> LabelSummary:
     listed = listed_labels(shards)
     if listed is not None:
         return summary_of(listed)
-    parts: List[LabelSummary] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for file in shards.files:
-            parts += pool.map(lambda part, file=file: _summary(file, part), _chunks(len(file)))
-    return _joined(parts)
+    parts = [read_headers(file, summarise=True).summary for file in shards.files]
+    return _joined([part for part in parts if part])
 
 
 def keep_images(shards: Shards, summarise: bool = False) -> Tuple[List[Headers], int]:
@@ -165,10 +162,6 @@ def _label_of(labels: Sequence[float], label_index: Optional[int]) -> float:
     index = label_index or 0
     is_known = index < len(labels) and (label_index is not None or len(labels) == 1)
     return labels[index] if is_known else math.nan
-
-
-def _summary(file: RecordFile, part: range) -> LabelSummary:
-    return summary_of([_header(file, record)[1] for record in part])
 
 
 def _header(file: RecordFile, record: int) -> Tuple[memoryview, Tuple[float, ...], bool]:

@@ -59,17 +59,17 @@ def test_a_tar_of_tars(tar_file, form):
                 ("n01443537.tar", tar_of(gold.items(), form)),
                 ("n01440764.tar", tar_of(fish.items(), form)),
                 ("readme.txt", b"hello"),
+                ("._n01440764.tar", b"of macOS"),
             ],
             form,
         )
     )
     expected = {f"n01440764/{name}": data for name, data in fish.items()}
     expected.update({f"n01443537/{name}": data for name, data in gold.items()})
-    expected["readme.txt"] = b"hello"
+    expected.update({"readme.txt": b"hello", "._n01440764.tar": b"of macOS"})
     files = contents(path)
     assert files == expected and list(files) == sorted(expected)
     with TarImages(path) as tar:
-        assert len(tar) == 4
         assert "n01440764/n01440764_1.JPEG" in tar and "n01440764.tar" not in tar
         offset, size = tar.locate("n01443537/n01443537_2.JPEG")
     assert path.read_bytes()[offset : offset + size] == b"x" * 512
