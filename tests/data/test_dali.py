@@ -233,8 +233,7 @@ def test_an_error_of_dali_is_one_line(shards, monkeypatch):
         until_error(shards, AugmentSettings())
 
 
-@needs_dali
-@pytest.mark.skipif("has_gpu()", reason="there is a GPU")
+@pytest.mark.skipif("not has_dali() or has_gpu()", reason="needs DALI and no GPU")
 def test_a_missing_gpu(shards):
     with batches_of(shards, AugmentSettings()) as loader:
         with pytest.raises(DaliError, match=r"^DALI: .*CUDA"):
