@@ -204,7 +204,7 @@ def _finished(settings: CompareSettings, arguments: Sequence[str]) -> List[Candi
         if config.get("multi_label"):
             raise InputError(
                 f"--runs {prefix}: is for images with several classes (--multi-label), and compare "
-                "counts the one class of an image; omit it, evaluate has its scores"
+                "counts the one class of an image; omit it, evaluate --compare compares two of them"
             )
         share = config.get("train_fraction", default_of(FitSettings, "train_fraction"))
         name = _unique(printable(run.folder.resolve().name), counts, None)

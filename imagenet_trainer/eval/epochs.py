@@ -26,10 +26,9 @@ from imagenet_trainer.eval.figures import draw_difference
 from imagenet_trainer.eval.labels import named_images
 from imagenet_trainer.eval.outputs import Written, check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
-    check_same_labels,
     comparison_path,
     comparison_text,
-    have_same_labels,
+    different_labels,
     own_settings,
     paired_comparison,
     parse_checkpoints,
@@ -123,12 +122,15 @@ def compare(settings: EvaluateSettings) -> EvaluateResult:
         path_ = files["comparison"] = comparison_path(comparison, first)
         write_json(path_, comparison)
         print(comparison_text(comparison), flush=True)
-        if not have_same_labels(results[0], results[1]):
-            log("no difference is drawn: the labels of the two networks differ")
+        different = different_labels(results[0], results[1])
+        if different:
+            log(f"no difference is drawn: {different}")
         elif keeps:
             drawn = draw_difference(path_, [first, second], results, settings)
             files["difference"], *files["drawings"] = drawn
             print(f"drawn: {drawn[0]}", flush=True)
+        if settings.report and different:
+            raise InputError(f"--report: {different}")
         if settings.report:
             files.update(_write_page(settings, evaluators, results, comparison, path_))
     parts = [result_of(evaluator, [one]) for evaluator, one in zip(evaluators, results)]
@@ -144,7 +146,6 @@ def _write_page(
     comparison: Dict[str, Any], path: Path,
 ) -> Dict[str, Path]:  # fmt: skip
     """Write the page about two networks; return its files by the fields of `EvaluateFiles`."""
-    check_same_labels(results[0], results[1])
     page = path.with_suffix(".html")
     write_paired_report(page, evaluators, results, comparison, settings.thumbnails)
     print(f"written: {page}", flush=True)

@@ -25,7 +25,7 @@ from imagenet_trainer.engines.symbol import ends_in_sigmoid
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.features import compute_features
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
-from imagenet_trainer.eval.labels import label_vectors, real_labels, table_labels
+from imagenet_trainer.eval.labels import all_labels, own_labels, real_labels, table_labels
 from imagenet_trainer.eval.network import (
     Log,
     check_softmax,
@@ -38,14 +38,14 @@ from imagenet_trainer.eval.network import (
 from imagenet_trainer.eval.results import (
     EvaluationInput,
     ResultFiles,
-    read_mean_precision,
+    read_average_precision,
     write_average_precision,
 )
 from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.average_precision import PrecisionCollector
 from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.metrics.predictions import TOP, Predictions, ProbabilitiesFile
-from imagenet_trainer.metrics.right import RightClasses
+from imagenet_trainer.metrics.right import RightClasses, right_classes
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.predictions import rename_old_probabilities, save_predictions
 from imagenet_trainer.runs.run import Run
@@ -65,6 +65,8 @@ class EpochResult(NamedTuple):
     name: str  # of the dataset; '' for the run's own validation images
     classes: Classes
     competing: int = 0  # number of classes that compete; 0: all
+    has_several: bool = False  # images may have several right classes, or none
+    precision: Optional[np.ndarray] = None  # with --multi-label: float64 (classes,)
 
 
 class Evaluator:
@@ -157,12 +159,20 @@ class Evaluator:
                     bad, now = self.files.bad_records(epoch), None
                     self.log(f"epoch {epoch}: {_origin(self.files.computed(epoch))}")
                 metrics = self.files.record(epoch, predictions, self.settings.top_k, bad, now)
-                if self._precision is not None:
-                    path = self.run.average_precision_path(epoch, name)
-                    metrics = {**metrics, MEAN_AVERAGE_PRECISION: read_mean_precision(path)}
-                classes = self.dataset.classes
-                competing = self._truth.competing(len(classes))
-                yield EpochResult(epoch, predictions, metrics, name, classes, competing)
+                yield self._result(epoch, predictions, metrics)
+
+    def _result(self, epoch: int, predictions: Predictions, metrics: Dict[str, Any]) -> EpochResult:
+        """The result of an epoch whose files are written."""
+        name, classes, precision = self.files.name, self.dataset.classes, None
+        if self._precision is not None:
+            precision = read_average_precision(
+                self.run.average_precision_path(epoch, name), len(classes)
+            )
+            metrics = {**metrics, MEAN_AVERAGE_PRECISION: float(np.nanmean(precision))}
+        return EpochResult(
+            epoch, predictions, metrics, name, classes, self._truth.competing(len(classes)),
+            self._truth.right is not None, precision,
+        )  # fmt: skip
 
     def _saved(self, epoch: int, key: str, top_k: int) -> Optional[Predictions]:
         """The predictions of an earlier evaluation; None if they are to be computed."""
@@ -263,15 +273,17 @@ def bad_records(reports: Sequence[Report]) -> Dict[str, int]:
 def for_network(settings: EvaluateSettings, symbol: Any, run: Run) -> EvaluateSettings:
     """The settings with --multi-label for a network that was trained with it.
 
-    InputError for what needs probabilities of one class.
+    Unless --label-index chooses one label of each record. InputError for what needs probabilities
+    of one class.
     """
     if not ends_in_sigmoid(symbol):
         return settings
     for name in ("restrict_classes", "calibrated"):
         if getattr(settings, name):
             check_softmax(symbol, flag_of(name), run)
-    given = settings.real_labels or settings.labels or settings.label_index is not None
-    return settings if given else replace(settings, multi_label=True)
+    if settings.label_index is not None:
+        return settings
+    return replace(settings, multi_label=True)
 
 
 def truth_of(
@@ -305,27 +317,31 @@ def truth_of(
 def _right_classes(
     settings: EvaluateSettings, dataset: Dataset, scoring: Dict[str, str], log: Log
 ) -> Optional[RightClasses]:
-    """The right classes by --real-labels or --labels, or None; adds their digest to `scoring`."""
-    given = [name for name in ("real_labels", "labels", "multi_label") if getattr(settings, name)]
-    if len(given) > 1:
-        flags = " and ".join(map(flag_of, given))
-        raise InputError(f"{flags}: each replaces the labels; omit one of them")
+    """The right classes where they are not the shard's labels, one an image; else None.
+
+    Adds what decides about them to `scoring`.
+    """
+    if settings.real_labels and settings.labels:
+        raise InputError("--real-labels and --labels: each replaces the labels; omit one of them")
     if settings.multi_label:
-        right = label_vectors(dataset)
+        rows = all_labels(dataset)
         scoring["multilabel"] = "labels of the records"
-    elif settings.real_labels:
+    elif settings.real_labels or settings.labels:
+        rows = own_labels(dataset)
+    else:
+        return None
+    if settings.real_labels:
         with attributed_to("--real-labels", " "):
-            right = real_labels(settings.real_labels, dataset)
+            rows = real_labels(settings.real_labels, dataset, rows)
         scoring["real"] = sha256(settings.real_labels)
-        several = int((right.getnnz(axis=1) > 1).sum())
+        several = sum(len({*one}) > 1 for one in rows)
         log(f"--real-labels: {several:,} of {len(dataset):,} images have several right classes")
     elif settings.labels:
         with attributed_to("--labels", " "):
-            right, changed = table_labels(settings.labels, dataset)
+            rows, changed = table_labels(settings.labels, dataset, rows)
         scoring["relabelled"] = sha256(settings.labels)
         log(f"--labels: {changed:,} of {len(dataset):,} images have their label from the file")
-    else:
-        return None
+    right = right_classes(rows, len(dataset.classes))
     empty = int((right.getnnz(axis=1) == 0).sum())
     if empty == len(dataset):
         raise InputError(f"{dataset.path}: no image has a right class")

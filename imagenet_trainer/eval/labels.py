@@ -33,19 +33,20 @@ from imagenet_trainer.data.records.label_vectors import LabelVectors, binary_cla
 from imagenet_trainer.data.records.lst import paths_by_key
 from imagenet_trainer.data.records.manifest import manifest_path
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.metrics.right import RightClasses, right_classes
 from imagenet_trainer.system.files import file_error, read_bytes
 
 _IMAGENET_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+")
 _WORDNET_ID = re.compile(r"\bn\d{8}\b")
 _LEAST_AGREEMENT = 0.5  # of ReaL labels with the shard's own; it is about 0.9 for ImageNet
 
-Right = List[List[int]]  # the right classes of each image, in the order of the shards
+Right = List[List[int]]
+"""The right classes of each image, in the order of the shards."""
+
 _Name = TypeVar("_Name", int, str)
 
 
-def real_labels(path: str, dataset: Dataset) -> RightClasses:
-    """The right classes of each image from a file of ReaL labels: bool (images, classes).
+def real_labels(path: str, dataset: Dataset, own: Right) -> Right:
+    """The right classes of each image from a file of ReaL labels; `own` are those of the shards.
 
     Raises InputError, which begins with the path, for a file that does not belong to the images.
     """
@@ -66,15 +67,14 @@ def real_labels(path: str, dataset: Dataset) -> RightClasses:
         [int(numbers[n]) for n in lists[place] if numbers[n] >= 0]
         for place in _places(path, file_names(dataset), len(lists))
     ]
-    own = own_labels(dataset)
-    agree = [label in one for label, one in zip(own, right) if one]
+    agree = [not {*before}.isdisjoint(one) for before, one in zip(own, right) if one]
     if not agree or np.mean(agree) < _LEAST_AGREEMENT:
         share = 100 * np.mean(agree) if agree else 0
         raise InputError(
             f"{path}: agrees with the labels of {dataset.path} for {share:.0f} % of the images, "
             "so it is not for these images, or the classes are in another order"
         )
-    return right_classes(right, len(dataset.classes))
+    return right
 
 
 def _imagenet_to(classes: Classes, path: str) -> np.ndarray:
@@ -107,14 +107,14 @@ def _places(path: str, names: Sequence[str], count: int) -> List[int]:
     return [order[name] for name in base]
 
 
-def table_labels(path: str, dataset: Dataset) -> Tuple[RightClasses, int]:
-    """The right classes of each image from a CSV file, bool (images, classes), and how many it has.
+def table_labels(path: str, dataset: Dataset, own: Right) -> Tuple[Right, int]:
+    """The right classes of each image from a CSV file, and the number of images that it has.
 
-    An image that the file does not have keeps its label. Raises InputError, which begins with the
-    path and the line, for an image or a class that is unknown, for a key of several images, and for
-    the second line of an image.
+    The others keep their `own` classes, those of the shards. Raises InputError, which begins with
+    the path and the line, for an image or a class that is unknown, for a key of several images, and
+    for the second line of an image.
     """
-    right: Right = [[label] for label in own_labels(dataset)]
+    right = list(own)
     by_key = _places_of([{key} for key in dataset.shards.keys.tolist()])
     by_name: Dict[str, int] = {}
     find = label_finder(dataset.classes)
@@ -139,7 +139,7 @@ def table_labels(path: str, dataset: Dataset) -> Tuple[RightClasses, int]:
         lines[place] = line
     if not lines:
         raise InputError(f"{path}: has no labels; write the columns image or key, and label")
-    return right_classes(right, len(dataset.classes)), len(lines)
+    return right, len(lines)
 
 
 def _rows(path: str) -> Iterator[Tuple[int, str, str, List[str]]]:
@@ -184,8 +184,8 @@ def _places_of(names: Iterable[Set[_Name]]) -> Dict[_Name, int]:
     return found
 
 
-def label_vectors(dataset: Dataset) -> RightClasses:
-    """The classes of each image by the labels of its record: bool (images, classes).
+def all_labels(dataset: Dataset) -> Right:
+    """The classes of each image by all labels of its record.
 
     They are read as `LabelVectors` does. Raises RecordError for a label that is no class.
     """
@@ -199,16 +199,16 @@ def label_vectors(dataset: Dataset) -> RightClasses:
         except ValueError as error:
             raise shards.error(number, str(error)) from error
         rows.append(np.flatnonzero(vector).tolist())
-    return right_classes(rows, classes)
+    return rows
 
 
-def own_labels(dataset: Dataset) -> List[int]:
-    """The class of each image by its record; -1 for none."""
+def own_labels(dataset: Dataset) -> Right:
+    """The class of each image by its record, where it is one of the network."""
     labels, mapping = labels_of(dataset.shards), dataset.shards.classes_of_labels
     if mapping is not None:
         known = (labels >= 0) & (labels < len(mapping))
         labels = np.where(known, mapping[np.where(known, labels, 0)], -1)
-    return np.where(labels < len(dataset.classes), labels, -1).tolist()
+    return [[label] * (0 <= label < len(dataset.classes)) for label in labels.tolist()]
 
 
 def list_path(rec_path: str) -> str:

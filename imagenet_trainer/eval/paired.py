@@ -4,7 +4,7 @@ import re
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,7 +14,12 @@ from imagenet_trainer.config.values import epoch_number
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult
-from imagenet_trainer.metrics.confidence import false_discovery_limit, mcnemar, paired_difference
+from imagenet_trainer.metrics.confidence import (
+    false_discovery_limit,
+    mcnemar,
+    median_interval,
+    paired_difference,
+)
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import open_run
@@ -79,22 +84,27 @@ def with_classes_of(one: EpochResult, classes: Classes) -> EpochResult:
         return one
     new, before = np.array(label_of), one.predictions
     moved = replace(before, labels=new[before.labels], top=new[before.top])
-    return one._replace(predictions=moved, classes=classes)
+    precision = None if one.precision is None else one.precision[np.argsort(new)]
+    return one._replace(predictions=moved, classes=classes, precision=precision)
 
 
-def have_same_labels(one: EpochResult, other: EpochResult) -> bool:
-    """Whether two networks number their classes alike."""
+def different_labels(one: EpochResult, other: EpochResult) -> str:
+    """Why a picture or a page cannot have the images of both networks; "" if it can."""
     same = one.predictions.classes == other.predictions.classes
-    return same and np.array_equal(one.predictions.labels, other.predictions.labels)
-
-
-def check_same_labels(one: EpochResult, other: EpochResult) -> None:
-    """InputError unless two networks number their classes alike, as a page about both needs."""
-    if not have_same_labels(one, other):
-        raise InputError(
-            "--report: the two networks name their classes differently; name those of one with "
-            "--classes, in quotes after its PREFIX"
+    if same and np.array_equal(one.predictions.labels, other.predictions.labels):
+        return ""
+    if one.has_several:
+        return (
+            "some images have several right classes, and each network has its most probable one as "
+            "the label"
         )
+    return _OTHER_NAMES
+
+
+_OTHER_NAMES = (
+    "the two networks name their classes differently; name those of one with --classes, in quotes "
+    "after its PREFIX"
+)
 
 
 def paired_comparison(first: Side, second: Side) -> Dict[str, Any]:
@@ -102,12 +112,16 @@ def paired_comparison(first: Side, second: Side) -> Dict[str, Any]:
     (run_a, a), (run_b, b) = first, second
     one, other = a.predictions, b.predictions
     # The label of an image with several right classes is the most probable of them.
-    several = {"real", "relabelled", "multilabel"}.intersection(a.name.split("-"))
-    same = bool(several) or _same_classes(one.labels, other.labels)
+    same = a.has_several or _same_classes(one.labels, other.labels)
     if not (np.array_equal(one.keys, other.keys) and same):
         raise InputError(
             f"--compare: {run_a.prefix} and {run_b.prefix} were evaluated on different images; "
             "choose a shard for both with --data-val"
+        )
+    if (a.precision is None) != (b.precision is None):
+        raise InputError(
+            "--compare: only one of the networks is for images with several classes; count all "
+            "labels of a record for both with --multi-label"
         )
     correct_a, correct_b = one.rank < 1, other.rank < 1
     only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
@@ -123,10 +137,16 @@ def paired_comparison(first: Side, second: Side) -> Dict[str, Any]:
         "difference": (only_b - only_a) / max(images, 1),
         "interval": list(paired_difference(only_a, only_b, images)),
         "mcnemar_p": float(mcnemar(np.array(only_a), np.array(only_b))),
-        "classes": class_changes(one, other, a.classes),
     }
-    limit = false_discovery_limit(np.array([row["p"] for row in result["classes"]]))
-    for row in result["classes"]:
+    rows = result["classes"] = []
+    if a.precision is None or b.precision is None:
+        rows = result["classes"] = class_changes(one, other, a.classes)
+    else:  # a label is only one of the right classes, so hits say nothing of its class
+        if [id_ for id_, _ in a.classes] != [id_ for id_, _ in b.classes]:
+            raise InputError(f"--compare: {_OTHER_NAMES}")
+        result["average_precision"] = precision_changes(a.precision, b.precision, a.classes)
+    limit = false_discovery_limit(np.array([row["p"] for row in rows]))
+    for row in rows:
         row["sure"] = row["p"] <= limit
     return result
 
@@ -164,6 +184,30 @@ def class_changes(
     ]  # fmt: skip
 
 
+def precision_changes(one: np.ndarray, other: np.ndarray, classes: Classes) -> Dict[str, Any]:
+    """The average precision of two networks, float64 (classes,), nan for classes without images.
+
+    The networks are paired by class: the median of the differences has Thompson's interval, and
+    McNemar's test of the classes that are better and worse is the sign test.
+    """
+    known = np.flatnonzero(np.isfinite(one) & np.isfinite(other))
+    gained = other[known] - one[known]
+    better, worse = int((gained > 0).sum()), int((gained < 0).sum())
+    return {
+        "mean": [float(side[known].mean()) for side in (one, other)],
+        "better": better,
+        "worse": worse,
+        "sign_test_p": float(mcnemar(np.array(worse), np.array(better))),
+        "median_difference": float(np.median(gained)),
+        "interval": [None if np.isnan(bound) else bound for bound in median_interval(gained)],
+        "classes": [
+            {"class": int(label), "id": classes[label][0], "name": classes[label][1],
+             "a": float(one[label]), "b": float(other[label])}
+            for label in known[np.argsort(-gained, kind="stable")]
+        ],
+    }  # fmt: skip
+
+
 def comparison_path(result: Dict[str, Any], run: Run) -> Path:
     """The path of a comparison, in the folder of the first run."""
     a, b = result["a"], result["b"]
@@ -176,32 +220,68 @@ def comparison_path(result: Dict[str, Any], run: Run) -> Path:
 def comparison_text(result: Dict[str, Any]) -> str:
     """A comparison as text."""
     low, high = (100 * bound for bound in result["interval"])
-    rows = result["classes"]
-    better = [row for row in rows if row["right_b"] > row["right_a"]]
-    worse = [row for row in rows[::-1] if row["right_b"] < row["right_a"]]
-    significant = [sum(row["sure"] for row in group) for group in (better, worse)]
     lines = [
         f"rank-1: {100 * result['difference']:+.2f} points, 95 % interval {low:+.2f} to "
         f"{high:+.2f}",
         f"only the first is correct: {result['only_a_right']}, only the second: "
         f"{result['only_b_right']}; McNemar's exact p {result['mcnemar_p']:.2g}: "
-        + ("significant" if result["mcnemar_p"] < 0.05 else "not significant"),
+        + _verdict(result["mcnemar_p"]),
+    ]
+    found = result.get("average_precision")
+    return "\n".join([*lines, *(_precision_lines(found) if found else _class_lines(result))])
+
+
+def _verdict(p: float) -> str:
+    return "significant" if p < 0.05 else "not significant"
+
+
+def _precision_lines(found: Dict[str, Any]) -> Iterator[str]:
+    """The mean average precision of two networks, and the classes that changed."""
+    one, other = (100 * mean for mean in found["mean"])
+    low, high = found["interval"]
+    interval = "" if low is None else f", 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
+    yield f"mean average precision: {one:.2f} % -> {other:.2f} %, {other - one:+.2f} points"
+    yield (
+        f"classes: {found['better']} better, {found['worse']} worse, median "
+        f"{100 * found['median_difference']:+.2f} points{interval}; sign test's exact p "
+        f"{found['sign_test_p']:.2g}: {_verdict(found['sign_test_p'])}"
+    )
+    texts = [
+        (row["b"] - row["a"],
+         f"{_title(row)}: average precision {100 * row['a']:.2f} % -> {100 * row['b']:.2f} %")
+        for row in found["classes"]
+    ]  # fmt: skip
+    yield from _group("better", [text for gain, text in texts if gain > 0])
+    yield from _group("worse", [text for gain, text in texts[::-1] if gain < 0])
+
+
+def _class_lines(result: Dict[str, Any]) -> Iterator[str]:
+    """The classes of which the second network classifies more or fewer images correctly."""
+    rows = result["classes"]
+    better = [row for row in rows if row["right_b"] > row["right_a"]]
+    worse = [row for row in rows[::-1] if row["right_b"] < row["right_a"]]
+    significant = [sum(row["sure"] for row in group) for group in (better, worse)]
+    yield (
         f"classes: {len(better)} better, {len(worse)} worse, "
         f"{len(rows) - len(better) - len(worse)} equal; significant (false discovery rate 5 %): "
-        f"{significant[0]} better, {significant[1]} worse",
-    ]
-    for title, group in (("better", better), ("worse", worse)):
-        if group:
-            lines.append(f"{title}:")
-            lines += [_class_line(row) for row in group[:PRINTED]]
-            if len(group) > PRINTED:
-                lines.append(f"  ... and {len(group) - PRINTED} more")
-    return "\n".join(lines)
-
-
-def _class_line(row: Dict[str, Any]) -> str:
-    title = row["id"] if row["id"] == row["name"] else f"{row['id']} {row['name']}"
-    return (
-        f"  {title}: {row['right_a']} -> {row['right_b']} of {row['pictures']}, p {row['p']:.2g}"
-        + (" *" if row["sure"] else "")
+        f"{significant[0]} better, {significant[1]} worse"
     )
+    for heading, group in (("better", better), ("worse", worse)):
+        yield from _group(heading, [
+            f"{_title(row)}: {row['right_a']} -> {row['right_b']} of {row['pictures']}, p "
+            f"{row['p']:.2g}{' *' * row['sure']}"
+            for row in group
+        ])  # fmt: skip
+
+
+def _group(heading: str, texts: Sequence[str]) -> Iterator[str]:
+    """A heading and the first lines below it; nothing without lines."""
+    if texts:
+        yield f"{heading}:"
+        yield from (f"  {text}" for text in texts[:PRINTED])
+    if len(texts) > PRINTED:
+        yield f"  ... and {len(texts) - PRINTED} more"
+
+
+def _title(row: Dict[str, Any]) -> str:
+    return row["id"] if row["id"] == row["name"] else f"{row['id']} {row['name']}"

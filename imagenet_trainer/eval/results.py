@@ -324,12 +324,16 @@ def write_average_precision(path: Path, values: np.ndarray, classes: Classes) ->
     write_csv(path, ("class", "id", "name", "average_precision"), rows)
 
 
-def read_mean_precision(path: Path) -> float:
-    """The mean of the average precisions in a file; InputError if it is damaged."""
+def read_average_precision(path: Path, classes: int) -> np.ndarray:
+    """What `write_average_precision` wrote; InputError if it is damaged."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            values = [row["average_precision"] for row in csv.DictReader(file)]
-        return float(np.mean([float(value) for value in values if value]))
+            found = np.array(
+                [float(row["average_precision"] or "nan") for row in csv.DictReader(file)]
+            )
+        if len(found) != classes or np.isnan(found).all():
+            raise ValueError(f"has not {classes} classes with images")
+        return found
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: is damaged ({error}); remove it") from error
 

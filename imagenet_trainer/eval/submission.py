@@ -105,6 +105,12 @@ class Submission:
             raise InputError(
                 f"--clip {clip:g}: must be below 1/{outcomes}, for {len(classes)} classes"
             )
+        if has_several and kind == "label":
+            raise InputError(
+                "--submission-kind label: has one class of each image, but those of this network "
+                "have several (fit --multi-label); use probabilities, and choose the least that "
+                "counts for each class"
+            )
         other = next((one for one, _ in classes if not re.fullmatch(r"n\d{8}", one)), None)
         if kind == "imagenet" and other is not None:
             raise InputError(

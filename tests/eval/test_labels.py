@@ -11,9 +11,10 @@ from imagenet_trainer.data.classes import default_classes
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.labels import names_by_key, real_labels, table_labels
+from imagenet_trainer.eval.labels import names_by_key, own_labels, real_labels, table_labels
 from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.predictions import Collector
+from imagenet_trainer.metrics.right import right_classes
 
 OWN = [5, 3, 3, 0, 999, 7]  # labels of the images 1 to 6
 SHUFFLED = [4, 2, 6, 1, 3, 5]
@@ -32,18 +33,14 @@ def dataset(tmp_path):
     found.shards.close()
 
 
-def rows(matrix):
-    return [np.flatnonzero(row).tolist() for row in matrix.toarray()]
-
-
 def test_real_labels_follow_the_names_of_the_files(dataset, tmp_path):
     path = tmp_path / "real.json"
     path.write_text(json.dumps(REAL))
-    assert rows(real_labels(str(path), dataset)) == [REAL[n - 1] for n in SHUFFLED]
+    assert real_labels(str(path), dataset, own_labels(dataset)) == [REAL[n - 1] for n in SHUFFLED]
     # Other names are sorted.
     text = (tmp_path / "val.lst").read_text().replace("ILSVRC2012_val_", "image")
     (tmp_path / "val.lst").write_text(text)
-    assert rows(real_labels(str(path), dataset)) == [REAL[n - 1] for n in SHUFFLED]
+    assert real_labels(str(path), dataset, own_labels(dataset)) == [REAL[n - 1] for n in SHUFFLED]
 
 
 @pytest.mark.parametrize(
@@ -60,14 +57,14 @@ def test_real_labels_of_other_images(dataset, tmp_path, content, reason):
     path = tmp_path / "real.json"
     path.write_text(content)
     with pytest.raises(InputError, match=f"real.json: .*{reason}"):
-        real_labels(str(path), dataset)
+        real_labels(str(path), dataset, own_labels(dataset))
 
 
 def test_names_need_the_list(dataset, tmp_path):
     (tmp_path / "val.lst").unlink()
     (tmp_path / "real.json").write_text(json.dumps(REAL))
     with pytest.raises(InputError, match=r"val\.lst: does not exist"):
-        real_labels(str(tmp_path / "real.json"), dataset)
+        real_labels(str(tmp_path / "real.json"), dataset, own_labels(dataset))
 
 
 @pytest.mark.parametrize(
@@ -84,9 +81,9 @@ def test_names_need_the_list(dataset, tmp_path):
 def test_labels_from_a_table(dataset, tmp_path, text):
     path = tmp_path / "labels.csv"
     path.write_text(text)
-    right, changed = table_labels(str(path), dataset)
+    right, changed = table_labels(str(path), dataset, own_labels(dataset))
     # The first three records have other labels, the others keep theirs.
-    assert rows(right) == [[1], [7, 9], [], [OWN[0]], [OWN[2]], [OWN[4]]] and changed == 3
+    assert right == [[1], [7, 9], [], [OWN[0]], [OWN[2]], [OWN[4]]] and changed == 3
 
 
 @pytest.mark.parametrize(
@@ -105,10 +102,10 @@ def test_tables_that_do_not_fit(dataset, tmp_path, text, reason):
     path = tmp_path / "labels.csv"
     path.write_text(text)
     if text.endswith("40\n"):  # a missing cell leaves the image out
-        assert rows(table_labels(str(path), dataset)[0])[0] == []
+        assert table_labels(str(path), dataset, own_labels(dataset))[0][0] == []
         return
     with pytest.raises(InputError, match=f"labels.csv: .*({reason})"):
-        table_labels(str(path), dataset)
+        table_labels(str(path), dataset, own_labels(dataset))
 
 
 def test_a_key_of_two_shards_names_no_image(dataset, tmp_path):
@@ -118,7 +115,7 @@ def test_a_key_of_two_shards_names_no_image(dataset, tmp_path):
     (tmp_path / "more.lst").write_text("40\t3\ta.png\n50\t3\trejected.png\n")
     both = open_dataset(f"{tmp_path / 'val.rec'},{tmp_path / 'more.rec'}")
     with both.shards, pytest.raises(InputError, match="line 2: '40' names several images of"):
-        table_labels(str(tmp_path / "labels.csv"), both)
+        table_labels(str(tmp_path / "labels.csv"), both, own_labels(both))
     names = {10 * n: f"val/ILSVRC2012_val_{n:08d}.JPEG" for n in SHUFFLED if n != 4}
     assert names_by_key(both) == names
 
@@ -126,13 +123,15 @@ def test_a_key_of_two_shards_names_no_image(dataset, tmp_path):
 def test_real_accuracy_is_that_of_its_authors(dataset, tmp_path):
     """`mean(prediction in real)` over the images with labels, as in their code."""
     (tmp_path / "real.json").write_text(json.dumps(REAL))
-    right = real_labels(str(tmp_path / "real.json"), dataset)
+    right = real_labels(str(tmp_path / "real.json"), dataset, own_labels(dataset))
     rng = np.random.default_rng(1)
     for _ in range(20):
         p = rng.random((6, 1000), np.float32)
         for row in range(6):
             p[row, [0, 3, 4, 7, 8]] += rng.random(5, np.float32) * 2
-        judged = Truth(right=right).judge(np.arange(6), p, np.zeros(6, np.int64))
+        judged = Truth(right=right_classes(right, 1000)).judge(
+            np.arange(6), p, np.zeros(6, np.int64)
+        )
         collector = Collector(np.arange(6), 1000)
         collector.add(*judged)
         found = collector.complete(skipped=1)
@@ -149,7 +148,8 @@ def test_the_classes_of_imagenet_that_a_network_has(dataset, tmp_path):
     few = tuple(default_classes(1000)[label] for label in (7, 5, 3, 0))
     dataset.shards.classes_of_labels = np.full(1000, -1)
     dataset.shards.classes_of_labels[[7, 5, 3, 0]] = range(4)
-    right = real_labels(str(tmp_path / "real.json"), replace(dataset, classes=few))
+    dataset = replace(dataset, classes=few)
+    right = real_labels(str(tmp_path / "real.json"), dataset, own_labels(dataset))
     wanted = [[few.index(default_classes(1000)[k]) for k in REAL[n - 1]
                if default_classes(1000)[k] in few] for n in SHUFFLED]  # fmt: skip
-    assert rows(right) == wanted
+    assert right == wanted

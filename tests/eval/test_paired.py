@@ -108,12 +108,44 @@ def test_values_of_compare():
         parsed("runs/a/m,last", "5")
 
 
+def several(prefix, precision, **more):
+    run, one = side(prefix, 1, [0, 1, 2, 2], [1, 0, 1, 1])
+    return run, one._replace(has_several=True, precision=np.array(precision), **more)
+
+
+def test_networks_for_images_with_several_classes():
+    """By average precision, paired by class: the sign test is SciPy's binomial one."""
+    before = several("a/m", [0.5, 0.25, np.nan, 0.75])
+    result = paired_comparison(before, several("b/m", [0.75, 0.5, np.nan, 0.5]))
+    found = result["average_precision"]
+    assert result["classes"] == [] and found["mean"] == [0.5, pytest.approx(1.75 / 3)]
+    assert (found["better"], found["worse"], found["median_difference"]) == (2, 1, 0.25)
+    assert found["sign_test_p"] == pytest.approx(stats.binomtest(1, 3).pvalue)
+    assert found["interval"] == [None, None]  # from six classes on
+    assert [(row["id"], row["a"], row["b"]) for row in found["classes"]] == [
+        ("n1", 0.5, 0.75), ("n2", 0.25, 0.5), ("n4", 0.75, 0.5)
+    ]  # fmt: skip
+    assert comparison_text(result).splitlines()[2:] == [
+        "mean average precision: 50.00 % -> 58.33 %, +8.33 points",
+        "classes: 2 better, 1 worse, median +25.00 points; sign test's exact p 1: not significant",
+        "better:", "  n1 one: average precision 50.00 % -> 75.00 %",
+        "  n2 two: average precision 25.00 % -> 50.00 %",
+        "worse:", "  n4 x: average precision 75.00 % -> 50.00 %",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match=r"only one of the networks .*--multi-label"):
+        paired_comparison(before, side("b/m", 1, [0, 1, 2, 2], [1, 0, 1, 1]))
+    others = (("n9", "x"), *before[1].classes[1:])
+    with pytest.raises(InputError, match=r"name their classes differently; .*--classes"):
+        paired_comparison(before, several("b/m", [0.5, 0.5, np.nan, 0.5], classes=others))
+
+
 def test_predictions_in_the_order_of_other_classes():
-    _, one = side("a/m", 1, [0, 1, 2, 2], [1, 0, 1, 1])
+    _, one = several("a/m", [0.1, 0.2, 0.3, 0.4])
     order = [2, 0, 3, 1]
     turned = with_classes_of(one, [one.classes[k] for k in order])
     names, before = (
         [[r.classes[k][0] for k in row] for row in r.predictions.top] for r in (turned, one)
     )
     assert names == before and turned.predictions.labels.tolist() == [1, 3, 0, 0]
+    assert turned.precision.tolist() == [0.3, 0.1, 0.4, 0.2]
     assert with_classes_of(one, [("n9", "x"), *one.classes[1:]]) is one

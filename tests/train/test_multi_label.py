@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from conftest import write_records
+from helpers.evaluated import evaluator_of
 from helpers.fit_runs import assert_resumes_exactly
+from sklearn import metrics as sk
 
 from imagenet_trainer import evaluate, export, fit, predict
 from imagenet_trainer.data.records.recordio import pack_header
@@ -118,6 +120,8 @@ def test_lists_of_classes(folder, tmp_path, capsys):
 def test_other_commands(prefix, folder, tmp_path, capsys):
     image = tmp_path / "one.png"
     image.write_bytes(image_of([1, 0, 1], np.random.default_rng(0)))
+    assert predict.main(["--model-prefix", prefix, str(image), "--submission", "one.csv"]) == 2
+    assert "--submission-kind label: " in capsys.readouterr().err
     assert predict.main(["--model-prefix", prefix, str(image)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + CLASSES
     found = predict(model_prefix=prefix, pictures=[str(image)])[0]
@@ -152,6 +156,39 @@ def test_what_evaluate_refuses(prefix, folder, capsys, flag):
     value = {"--calibrate": [str(folder / "train.rec")], "--audit": [prefix]}.get(flag, [])
     assert evaluate.main(["--model-prefix", prefix, flag, *value]) == 2
     assert flag in capsys.readouterr().err
+
+
+def test_labels_of_a_table_are_sets(prefix, tmp_path, capsys):
+    """Images that it does not have keep all classes of their records; scikit-learn's precision."""
+    (tmp_path / "labels.csv").write_text("key,label\n1,0;2\n3,\n")
+    words = ["--model-prefix", prefix, "--labels", str(tmp_path / "labels.csv")]
+    assert evaluate.main([*words, "--save-predictions"]) == 0
+    out, truth = capsys.readouterr().out, vectors_of(15, 1)
+    truth[1], truth[3] = [True, False, True], False
+    run, name = Run(prefix), "multilabel-relabelled"
+    found = read_arrays(run.probabilities_path(3, name))
+    counted = truth.any(axis=1)
+    np.testing.assert_array_equal(found["labels"] >= 0, counted)
+    assert truth[counted, found["labels"][counted]].all()
+    evaluator = evaluator_of(prefix, 3)
+    ((_, views, _),) = evaluator._batches
+    p = evaluator._engine.predict(views)
+    wanted = sk.average_precision_score(truth, p, average="macro")
+    assert f"mean average precision {100 * wanted:.2f} %" in out
+    assert evaluate.main([*words, "--real-labels", "x.json"]) == 2
+    assert "each replaces the labels" in capsys.readouterr().err
+
+
+def test_two_epochs_are_compared_by_average_precision(prefix, tmp_path, capsys):
+    words = ["--model-prefix", prefix, "--compare", "1", "3"]
+    assert evaluate.main(words) == 0
+    out = capsys.readouterr().out
+    found = json.loads((Run(prefix).folder / "comparison-0001-0003-multilabel.json").read_text())
+    scores = [float(rows_of(prefix)[epoch]["val_mean_average_precision"]) for epoch in (0, 2)]
+    assert found["average_precision"]["mean"] == pytest.approx(scores, abs=1e-6)
+    assert f"{100 * scores[0]:.2f} % -> {100 * scores[1]:.2f} %" in out
+    assert evaluate.main([*words, "--report"]) == 2
+    assert "--report: some images have several right classes" in capsys.readouterr().err
 
 
 def test_a_run_keeps_its_kind_of_labels(prefix, folder, capsys):
