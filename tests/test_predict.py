@@ -317,7 +317,14 @@ def test_latency(prefix, images, capsys):
             "--submission-class: needs --submission-kind",
         ),
         (["--latency", "--csv", "x.csv"], "--csv: --latency "),
-        (["--csv", "x.csv", "--submission", "./x.csv"], "--csv x.csv: "),
+        (
+            ["--csv", "x.csv", "--submission", "./x.csv"],
+            "--submission x.csv: is also the file of --csv",
+        ),
+        (
+            ["--csv", "x.csv", "--parquet", "--submission", "./x.parquet"],
+            "--submission x.parquet: is also the file of --parquet",
+        ),
     ],
 )
 def test_flags_without_effect(capsys, words, reason):

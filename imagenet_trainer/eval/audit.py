@@ -17,7 +17,7 @@ from imagenet_trainer.config.evaluated import EvaluateFiles, EvaluateResult
 from imagenet_trainer.data.augment import decode
 from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
 from imagenet_trainer.data.review import COLUMNS
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.epochs import epoch_lines, log, result_of, results_folder, select_epochs
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.labels import names_by_key
@@ -45,13 +45,14 @@ def audit(settings: EvaluateSettings) -> EvaluateResult:
     """Write audit.csv and audit.png; return the numbers of images and of labels in doubt."""
     check_library()
     runs = _runs_of(settings.audit)
-    folder = Path(settings.output or os.path.commonpath([run.folder for run in runs]))
+    folder = make_folder(Path(settings.output) if settings.output else _common_folder(runs))
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--audit: {folder} is read-only; give another folder with --output")
     collected, parts = _collect(settings, runs)
     issues = label_issues(collected.labels, collected.probabilities)
     shard, index = runs[0].shard("train")
     dataset = open_dataset(shard, index, len(collected.classes), label_index=runs[0].label_index())
     with dataset.shards:
-        make_folder(folder)
         path, sheet = folder / "audit.csv", folder / "audit.png"
         more = ("given_probability", "proposed_probability", "quality")
         write_csv(path, (*COLUMNS, *more), _rows(collected, issues, names_by_key(dataset)))
@@ -77,6 +78,8 @@ def _runs_of(names: Sequence[str]) -> List[Run]:
     by_fold: Dict[int, Run] = {}
     expected: Any = None
     for run in map(Run, prefixes):
+        with attributed_to("--audit"):
+            run.read_symbol()  # InputError for a prefix without a run
         config = run.read_json(run.config_path)
         parts = parts_in(config.get("settings", {}))
         if not parts.folds:
@@ -100,6 +103,14 @@ def _runs_of(names: Sequence[str]) -> List[Run]:
             f"--folds {expected[0]} --fold {missing[0]}, and name all runs"
         )
     return [by_fold[fold] for fold in sorted(by_fold)]
+
+
+def _common_folder(runs: Sequence[Run]) -> Path:
+    """The folder that has those of all runs."""
+    folders = [run.folder for run in runs]
+    if any(one.is_absolute() for one in folders):
+        folders = [one.absolute() for one in folders]
+    return Path(os.path.commonpath(folders))
 
 
 def _collect(

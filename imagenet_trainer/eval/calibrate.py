@@ -1,5 +1,6 @@
 """`evaluate --calibrate`: fits a temperature for checkpoints of a run, and reports what it does."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
@@ -45,6 +46,11 @@ def calibrate(
 
     Returns the file of each epoch.
     """
+    if not os.access(run.folder, os.W_OK):
+        raise InputError(
+            f"--calibrate: {run.folder} is read-only, and temperatures are written beside the "
+            "checkpoints; copy the run"
+        )
     paths = {}
     for epoch in epochs:
         fields = _fitted(replace(settings, calibrated=False), run, epoch, log)

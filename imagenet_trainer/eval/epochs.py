@@ -119,7 +119,7 @@ def compare(settings: EvaluateSettings) -> EvaluateResult:
             evaluators.append(evaluator)
         results[1] = with_classes_of(results[1], results[0].classes)
         comparison = paired_comparison((first, results[0]), (second, results[1]))
-        path_ = files["comparison"] = comparison_path(comparison, first)
+        path_ = files["comparison"] = comparison_path(comparison, first, sides[1].text)
         write_json(path_, comparison)
         print(comparison_text(comparison), flush=True)
         different = different_labels(results[0], results[1])

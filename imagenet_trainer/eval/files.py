@@ -187,13 +187,16 @@ def check(settings: PredictSettings) -> None:
             raise InputError(f"{flags.flag_of(name)}: needs --submission FILE")
     if flags.is_set(settings, "latency_rounds") and not settings.latency:
         raise InputError("--latency-rounds: needs --latency")
-    if settings.parquet:
-        if not settings.csv or parquet_path(settings.csv) == settings.csv:
-            raise InputError("--parquet: is written beside a CSV file; name it with --csv FILE.csv")
-        parquet.library("--parquet")
-    both = settings.csv and settings.submission
-    if both and os.path.realpath(settings.csv) == os.path.realpath(settings.submission):
-        raise InputError(f"--csv {settings.csv}: is also the file of --submission; choose another")
+    if settings.parquet and (not settings.csv or parquet_path(settings.csv) == settings.csv):
+        raise InputError("--parquet: is written beside a CSV file; name it with --csv FILE.csv")
+    taken: Dict[str, str] = {}
+    for name, path in _written(settings).items():
+        other = taken.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise InputError(
+                f"{flags.flag_of(name)} {path}: is also the file of {flags.flag_of(other)}; choose "
+                "another"
+            )
     if settings.submission_class and settings.submission_kind != "probability":
         raise InputError("--submission-class: needs --submission-kind probability")
     for name in ("csv", "submission"):
@@ -201,3 +204,5 @@ def check(settings: PredictSettings) -> None:
             raise InputError(
                 f"{flags.flag_of(name)}: --latency writes no file; omit one of the two"
             )
+    if settings.parquet:
+        parquet.library("--parquet")

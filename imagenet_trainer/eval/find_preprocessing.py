@@ -74,8 +74,9 @@ class Search:
             wanted = replace(settings, rgb_mean=RAW[0])
         self._symbol, self._checkpoint = read_network(run, epoch, wanted)
         check_softmax(self._symbol, "--find-preprocessing", run)
-        how = self._checkpoint.known_preprocessing
-        self.start, self._run, self._batch = how, run, settings.batch_size
+        self.start, self._run = self._checkpoint.known_preprocessing, run
+        self._check(self.start)
+        self._batch = settings.batch_size
         self._devices = devices_of(settings, few=True)
         self.dataset, _ = open_validation_set(settings, run, self._checkpoint)
         if self.dataset.note:
@@ -105,11 +106,15 @@ class Search:
     def accepts(self, how: Preprocessing) -> bool:
         """Whether the network takes images of this shape, and its crop fits."""
         try:
-            own_parameters(self._symbol, self._run, replace(self._checkpoint, preprocessing=how))
-            EvalTransform(how.image_shape, how.val_resize)
+            self._check(how)
         except InputError:
             return False
         return True
+
+    def _check(self, how: Preprocessing) -> None:
+        """InputError if the parameters or the crop do not fit images of this shape."""
+        own_parameters(self._symbol, self._run, replace(self._checkpoint, preprocessing=how))
+        EvalTransform(how.image_shape, how.val_resize)
 
     def trial(self, how: Preprocessing) -> Trial:
         """Classify the images with a preprocessing."""

@@ -36,6 +36,7 @@ class Candidate(NamedTuple):
     run: Run
     epoch: Optional[int]  # None for the newest
     own: ViewSettings  # its own flags, such as preprocessing
+    text: str = ""  # these flags as they were given
 
 
 def parse_checkpoints(values: Sequence[str], default: Callable[[], Run]) -> List[Candidate]:
@@ -62,7 +63,8 @@ def parse_checkpoints(values: Sequence[str], default: Callable[[], Run]) -> List
                 raise InputError(str(error)) from error
             own = flags.parse_or_raise(ViewSettings, words)
         run = open_run(prefix) if prefix else default()
-        sides.append(Candidate(run, epoch_number(epoch) if epoch else None, own))
+        number = epoch_number(epoch) if epoch else None
+        sides.append(Candidate(run, number, own, flags_.strip()))
     return sides
 
 
@@ -73,7 +75,7 @@ def own_settings(settings: EvaluateSettings, own: ViewSettings) -> EvaluateSetti
 
 
 def _is_epoch(value: str) -> bool:
-    return value == "best" or value.isdigit()
+    return value == "best" or value.isdecimal()
 
 
 def with_classes_of(one: EpochResult, classes: Classes) -> EpochResult:
@@ -208,13 +210,20 @@ def precision_changes(one: np.ndarray, other: np.ndarray, classes: Classes) -> D
     }  # fmt: skip
 
 
-def comparison_path(result: Dict[str, Any], run: Run) -> Path:
-    """The path of a comparison, in the folder of the first run."""
+def comparison_path(result: Dict[str, Any], run: Run, own_flags: str = "") -> Path:
+    """The path of a comparison, in the folder of the first run.
+
+    `own_flags` are those of the second network alone; the set of the first one tells its own.
+    """
     a, b = result["a"], result["b"]
-    other = f"{b['epoch']:04d}"
-    if a["prefix"] != b["prefix"]:
-        other = re.sub(r"[^\w.]+", "_", b["prefix"]).strip("_") + "-" + other
-    return run.comparison_path(a["epoch"], other + (a["set"] and "-" + a["set"]))
+    other = [_as_name(b["prefix"])] if a["prefix"] != b["prefix"] else []
+    other += [f"{b['epoch']:04d}", _as_name(own_flags), a["set"]]
+    return run.comparison_path(a["epoch"], "-".join(filter(None, other)))
+
+
+def _as_name(text: str) -> str:
+    """A text as part of the name of a file."""
+    return re.sub(r"[^\w.]+", "_", text).strip("_")
 
 
 def comparison_text(result: Dict[str, Any]) -> str:

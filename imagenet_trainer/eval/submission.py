@@ -100,10 +100,10 @@ class Submission:
             raise InputError(
                 f"--clip {clip:g}: --submission-kind {kind} has no probabilities; omit --clip"
             )
-        outcomes = 2 if has_several else len(classes)
+        outcomes = len(classes) if kind == "probabilities" and not has_several else 2
         if clip * outcomes >= 1:
             raise InputError(
-                f"--clip {clip:g}: must be below 1/{outcomes}, for {len(classes)} classes"
+                f"--clip {clip:g}: must be below 1/{outcomes} for --submission-kind {kind}"
             )
         if has_several and kind == "label":
             raise InputError(

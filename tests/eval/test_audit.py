@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import cv2
 import numpy as np
@@ -97,6 +98,13 @@ def test_runs_that_are_no_set_of_folds(runs, monkeypatch, capsys):
     one, two, three = (str(runs / f"fold-{n}" / "model") for n in (1, 2, 3))
     assert "has no run without fold 3 of 3" in refused("--audit", f"{one},{two}")
     assert "one run of each fold" in refused("--audit", f"{one},{two},{three},{one}")
+    assert f"--audit: {one}s-symbol.json: " in refused("--audit", f"{one}s")  # there is none
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: str(path) != str(runs))
+        patch.chdir(runs)
+        # Before anything is evaluated; absolute and relative paths may be mixed.
+        read_only = refused("--audit", f"fold-1/model,{two},{three}")
+    assert f"--audit: {runs} is read-only" in read_only and "--output" in read_only
     config = runs / "fold-2" / "config.json"
     text = config.read_text()
     try:

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from conftest import write_records
+from helpers.evaluated import refusal
 from scipy.stats import binomtest
 
 from imagenet_trainer import evaluate
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.eval import find_preprocessing as search
 from imagenet_trainer.graph import sym
+from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 
@@ -56,6 +58,15 @@ def save(prefix, needs, claims, order=slice(None)):
     if claims is None:
         run.state_path(1).unlink()
     return run
+
+
+def test_parameters_of_another_network_are_one_line(shard, tmp_path, capsys):
+    run = save(tmp_path / "run" / "model", how("0 to 1"), None)
+    found = params.read(run.params_path(1))
+    found["arg:fc_weight"] = found["arg:fc_weight"][:, :2]
+    run.params_path(1).write_bytes(params.dumps(found))
+    words = ["--data-val", shard, "--find-preprocessing", "--image-shape", "3,16,16"]
+    assert "fc_weight is (5, 2)" in refusal(capsys, "--model-prefix", run.prefix, *words)
 
 
 def how(name, bgr=False):

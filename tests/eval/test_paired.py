@@ -79,6 +79,9 @@ def test_at_most_ten_classes_are_printed():
     result["classes"] = result["classes"] * 5
     assert "  ... and 5 more" in comparison_text(result)
     assert comparison_path(result, Run("a/m")) == Path("a/comparison-0001-b_m-0002.json")
+    # Views of the second network alone do not overwrite the comparison without them.
+    named = comparison_path(result, Run("a/m"), "--crops 10 --flip")
+    assert named == Path("a/comparison-0001-b_m-0002-crops_10_flip.json")
 
 
 @pytest.mark.parametrize("other", [{"labels": [0, 1, 1]}, {"keys": np.array([0, 1, 5])}])
@@ -104,8 +107,9 @@ def test_values_of_compare():
     settings = own_settings(EvaluateSettings(bgr=False, val_resize=9, flip=True), one.own)
     assert (settings.bgr, settings.rgb_mean, settings.val_resize) == (True, (1, 2, 3), 9)
     assert settings.flip
-    with pytest.raises(InputError, match="--compare runs/a/m,last: 'last'"):
-        parsed("runs/a/m,last", "5")
+    for epoch in ("last", "²"):
+        with pytest.raises(InputError, match=f"--compare runs/a/m,{epoch}: '{epoch}'"):
+            parsed(f"runs/a/m,{epoch}", "5")
 
 
 def several(prefix, precision, **more):

@@ -91,6 +91,7 @@ def test_submission_to_the_imagenet_challenge():
         (("probability", TWO, "bird"), "--submission-class bird: "),
         (("label", TWO, "", 0.1), "--clip 0.1: --submission-kind label "),
         (("probabilities", THREE, "", 0.4), "--clip 0.4: must be below 1/3"),
+        (("probability", THREE, "n02", 0.5), "--clip 0.5: must be below 1/2"),
         (("imagenet", (*SYNSETS, ("cat", "cat"))), "--submission-kind imagenet: class cat "),
         (("imagenet", THREE), "class n01 "),
     ],
@@ -98,6 +99,11 @@ def test_submission_to_the_imagenet_challenge():
 def test_arguments_that_do_not_fit(arguments, reason):
     with pytest.raises(InputError, match=reason):
         Submission(*arguments)
+
+
+def test_one_probability_of_many_classes_may_be_clipped_further():
+    rows = written(Submission("probability", THREE, "n03", 0.4), prediction("x.jpg", 0.9, 0.1, 0))
+    assert rows == "id,label\nx,0.4\n"
 
 
 def test_two_images_with_the_same_id():

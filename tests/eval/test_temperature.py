@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -122,6 +123,12 @@ def test_evaluate_calibrates_on_the_minival(run, packed):
     assert on_minival["epochs"]["1"]["loss"] == pytest.approx(found["before"]["loss"], rel=1e-6)
     error = on_minival["epochs"]["1"]["calibration_error"]
     assert error == pytest.approx(found["before"]["calibration_error"], rel=1e-6)
+
+
+def test_a_read_only_run_is_refused_before_the_fit(run, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != run.folder)
+    assert evaluate.main(["--model-prefix", run.prefix, "--calibrate"]) == 2
+    assert f"--calibrate: {run.folder} is read-only" in capsys.readouterr().err
 
 
 def test_predict_and_export_carry_it(run, packed, tmp_path):
