@@ -336,20 +336,28 @@ class MatrixView {
     return sign + (this.shares ? `${Number((100 * value).toPrecision(2))} %` : formatted(Number(value.toPrecision(6))));
   }
 
-  /* The counts as text, where cells are large enough. */
+  /* The counts as text, in a size in which all fit, if that is legible. */
   writeCounts(context) {
     const unit = this.side / this.length;
     if (unit < 26) { return; }
     context.font = FONT;
-    context.textAlign = "center";
-    context.textBaseline = "middle";
+    const texts = [];
+    let longest = 1;
     this.counts.each(this.top, this.top + this.length, this.left, this.left + this.length, (row, column, count) => {
       const value = this.shares ? count / this.images.counts[this.labels[row]] : count, text = this.shown(value);
-      if (context.measureText(text).width > unit - 2) { return; }
+      texts.push([row, column, value, text]);
+      longest = Math.max(longest, context.measureText(text).width);
+    });
+    const size = Math.min(12, Math.floor(12 * (unit - 2) / longest));
+    if (size < 8) { return; }
+    context.font = FONT.replace("12", size);
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (const [row, column, value, text] of texts) {
       const [red, green, blue] = this.colourOf(value);
       context.fillStyle = 0.21 * red + 0.72 * green + 0.07 * blue > 110 ? "black" : "white";
       context.fillText(text, this.margin + (column - this.left + 0.5) * unit, (row - this.top + 0.5) * unit);
-    });
+    }
   }
 
   name(context) {

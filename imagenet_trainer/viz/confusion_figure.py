@@ -42,11 +42,13 @@ _MOST_NAMED = 110  # classes whose names are legible beside 1,000 pixels
 _LABEL = 13  # pixels for the name of a group
 _LONGEST = 22  # letters of a class name at 10 points
 _SMALLEST = 8.0  # points of a title
+_SIDE_TITLE = 14  # pixels from the edge of the figure to the middle of the title of a side
 _EDGE = 12  # pixels that stay free to the right of a title
 _MARK = 5  # pixels from the matrix to the line of a group
 _BAR = 14  # pixels from the matrix to the bar of colours
 _CURVE = 235  # pixels for the curve below an animated matrix; videos need an even height
 _OUTER = 152  # pixels from the matrix to the line of a domain
+_WHITE = 255  # its index in the palette of an animation
 _NOTE = "answers"  # the key of the note in the PNG file
 
 
@@ -146,7 +148,11 @@ def surroundings(sides: Sides, title: str, style: Style = PLAIN) -> Surroundings
                     "black",
                     2,
                 )
-            return frame.quantize(palette=_palette(style.colours), dither=Image.Dither.NONE)
+            indexed = frame.quantize(palette=_palette(style.colours), dither=Image.Dither.NONE)
+            # `quantize` looks colours up in steps of four, so white would become a light grey.
+            white = (np.asarray(frame) == 255).all(axis=2)
+            indexed.paste(_WHITE, mask=Image.fromarray(white))
+            return indexed
 
         return place
 
@@ -155,7 +161,7 @@ def surroundings(sides: Sides, title: str, style: Style = PLAIN) -> Surroundings
 
 @cache
 def _palette(colours: str) -> Image.Image:
-    """192 colours of the cells and 64 greys, for `quantize`."""
+    """192 colours of the cells and 64 greys, of which _WHITE is the last, for `quantize`."""
     palette = Image.new("P", (1, 1))
     scale = LinearSegmentedColormap.from_list("", colours_of(colours))
     cells = (255 * scale(np.linspace(0, 1, 192))[:, :3]).round().astype(int)
@@ -180,12 +186,22 @@ def _surround(
     left, middle = _LEFT + SIDE + _BAR, bottom + SIDE / 2
     draw_legend(partial(_add_axes, figure), left, middle, SIDE // 2, scale, style, signed)
     centre: Dict[str, Any] = {"fontsize": 11, "ha": "center", "va": "center"}
-    numbered = classes > _MOST_NAMED and sides.taxonomy is None
-    edge, suffix = (_LEFT - 60, ", by position") if numbered else (14, "")
+    suffix = ", by position" if classes > _MOST_NAMED and sides.taxonomy is None else ""
+    edge = _LEFT - _room_of_names(figure, axes)
     true, predicted = "true class" + suffix, "predicted class" + suffix
     figure.text(edge / width, middle / height, true, rotation=90, **centre)
     figure.text((_LEFT + SIDE / 2) / width, (edge + below) / height, predicted, **centre)
     return axes
+
+
+def _room_of_names(figure: Figure, axes: Axes) -> float:
+    """Pixels from the matrix to the middle of the title of a side, beyond the names or numbers."""
+    names = axes.get_yticklabels()
+    if not names:  # groups, whose lines and domains take all the room
+        return _LEFT - _SIDE_TITLE
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    widest = max(one.get_window_extent(renderer).width for one in names)
+    return min(widest + 2 * _SIDE_TITLE, _LEFT - _SIDE_TITLE)
 
 
 def _write_titles(figure: Figure, title: str, subtitle: str) -> None:
@@ -253,9 +269,8 @@ def _write_vector_counts(
 def _write_counts(picture: Image.Image, texts: Mapping[Tuple[int, int], str], classes: int) -> None:
     """Write texts into their cells."""
     side = SIDE / classes
-    longest = max(texts.values(), key=len, default="")
     size = int(min(28, 0.5 * side))
-    while size > 6 and _font(size).getlength(longest) > side - 4:
+    while size > 6 and any(_font(size).getlength(one) > side - 4 for one in {*texts.values()}):
         size -= 1
     pen = ImageDraw.Draw(picture)
     for (row, column), text in texts.items():

@@ -22,7 +22,7 @@ from typing import (
 import numpy as np
 
 from imagenet_trainer.metrics.confusion import most_confused
-from imagenet_trainer.metrics.counts import has_rank5, loss_of
+from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION, has_rank5, loss_of
 from imagenet_trainer.metrics.evaluation import calibration, class_table, collapse, shown_ranks
 from imagenet_trainer.metrics.predictions import TOP, Predictions
 from imagenet_trainer.metrics.semantic import confused_pairs, semantic_metrics, short_names
@@ -152,6 +152,7 @@ class _Page:
             Tile(f"{len(self.names):,}", "classes"),
         ]
         titles = {name: f"rank-{name[4:]}" for name in shown_ranks(self.predictions.classes)}
+        titles[MEAN_AVERAGE_PRECISION] = "mean average precision"
         titles.update(loss="loss", calibration_error="calibration error")
         for name, title in titles.items():
             if numbers.get(name) is None:

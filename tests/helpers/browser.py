@@ -118,8 +118,8 @@ class Browser:
         ):
             self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": values})
 
-    def violations(self):
-        """What axe-core finds in the page: rules and the elements that break them.
+    def violations(self, part="html", rules=()):
+        """What axe-core finds in a part of the page: rules, or some, and what breaks them.
 
         Returns None without the package axe-core-python (or axe-playwright-python, which is newer).
         """
@@ -128,7 +128,8 @@ class Browser:
         if path is None:
             return None
         self.script(path.read_text(encoding="utf-8"))
-        results = self.script("return axe.run(document, {resultTypes: ['violations']})")
+        options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+        results = self.script("return axe.run(arguments[0], arguments[1])", part, options)
         return [
             (one["id"], node["html"][:200])
             for one in results["violations"]

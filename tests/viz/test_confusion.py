@@ -136,6 +136,7 @@ def test_an_animation_with_axes_has_the_cells_of_the_others(tmp_path):
     top, left = 80, 205
     dots = []
     for (one, _), (other, _) in zip(with_axes, plain):
+        assert (one[0] == 255).all()  # the ground is white
         part = one[top : top + 1000, left : left + 1000].astype(int)
         assert np.abs(part - other[confusion.STRIP :]).max() <= 4  # 192 greens
         below = one[top + 1210 :].astype(int)

@@ -56,8 +56,9 @@ def test_sections_for_any_number_of_classes(count, no_plots):
     assert outline.without_alt == 0
 
 
-def test_the_page_fetches_nothing():
+def test_the_page_fetches_nothing_and_is_the_same_again():
     html = page(report_of(own_classes(5)))
+    assert html == page(report_of(own_classes(5)))
     html = re.sub(r"data:image/[\w+]+;base64,[\w+/=]+", "", html)
     assert not re.findall(r"(?:src|href)=\"(?![\"#])[^\"]+", html)
     assert "file:" not in html
@@ -136,10 +137,12 @@ def test_predictions_of_one_class_are_a_warning(no_plots):
     assert 'class="tile warn"' not in page(report_of(own_classes(2)))
 
 
+def test_the_score_of_images_with_several_classes_is_shown(no_plots):
+    numbers = {"mean_average_precision": 0.4321}
+    text = Outline(page(report_of(own_classes(3), numbers=numbers))).text
+    assert "43.21\u00a0%mean average precision" in text
+
+
 def test_without_history_there_is_no_training_section(no_plots):
     outline = Outline(page(report_of(own_classes(3), history=[])))
     assert "Training" not in outline.headings
-
-
-def test_the_same_predictions_give_the_same_page():
-    assert page(report_of(own_classes(4))) == page(report_of(own_classes(4)))
