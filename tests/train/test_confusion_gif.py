@@ -62,18 +62,18 @@ def test_a_resumed_training_ends_with_the_same_gif(words, tmp_path, monkeypatch,
         monkeypatch.undo()
         raise InputError(f"{path}: No space left on device") from OSError(28, "full")
 
-    straight = train("straight", "--num-epochs", "3")
+    straight = train("straight", "--num-epochs", "2")
     monkeypatch.setattr(confusion_gif, "write_arrays", fails_once)
     train("resumed", "--num-epochs", "1")
     assert "No space left on device; trying again" in capsys.readouterr().err
-    resumed = train("resumed", "--num-epochs", "3")
+    resumed = train("resumed", "--num-epochs", "2")
     assert resumed.training_gif_path.read_bytes() == straight.training_gif_path.read_bytes()
     with Image.open(straight.training_gif_path) as gif:
-        assert gif.n_frames == 3
+        assert gif.n_frames == 2
     images = EventAccumulator(str(resumed.tensorboard_path), {"images": 0}).Reload()
     shown = images.Images("validation/confusion")
     epoch = 60 // 8  # updates; the rest of the images opens the next epoch
-    assert len(shown) == 3 and abs(shown[1].step - 2 * epoch) <= 1
+    assert len(shown) == 2 and abs(shown[1].step - 2 * epoch) <= 1
     with Image.open(io.BytesIO(shown[1].encoded_image_string)) as image:
         wanted = draw(read_arrays(resumed.confusion_path(2, ".fit.npz"))["matrix"])
         np.testing.assert_array_equal(np.array(image), np.array(wanted))
