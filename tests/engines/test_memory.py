@@ -89,7 +89,7 @@ def test_a_limited_address_space_is_compared_before_the_engine_opens(monkeypatch
     batch, devices = (1 << 21, 8, 8, 3), Devices(engine="mxnet")
     monkeypatch.setattr(memory, "address_space", lambda: 4 << 30)
     parts = Training(SGD, accumulate=2)
-    with pytest.raises(DeviceMemoryError, match=": 1048576 images at a time .*ulimit -v 4194304"):
+    with pytest.raises(DeviceMemoryError, match=r": 1048576 images at a time .*ulimit -v 4194304"):
         open_engine(network(), devices, batch, (0,) * 3, (1,) * 3, parts)
     check_address_space(network(), (8, 8, 8, 3), devices, Training(SGD))
     check_address_space(network(), batch, Devices(gpus=(0,)), Training(SGD))
