@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from imagenet_trainer.assets import demo_images
 from imagenet_trainer.assets.demo_images import folder_name, main
 
 DRAWN = 20  # classes of drawings
@@ -65,9 +66,12 @@ def test_complete_folders_are_not_changed(folder, capsys):
     assert val == f"1,277 images in {folder / 'val'}"
 
 
-def test_a_killed_command_starts_again(tmp_path, monkeypatch):
+def test_a_killed_command_starts_again(tmp_path, monkeypatch, data):
     from PIL import Image
 
+    some = {name: one if name == "class_names" else one[:30] for name, one in data.items()}
+    np.savez(tmp_path / "some.npz", **some)
+    monkeypatch.setattr(demo_images, "_IMAGES", tmp_path / "some.npz")
     save, paths = Image.Image.save, []
 
     def killed(image, path):
@@ -78,11 +82,11 @@ def test_a_killed_command_starts_again(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", killed)
-        assert main([str(tmp_path)]) == 130
-    assert not (tmp_path / "train").exists()
-    assert main([str(tmp_path)]) == 0
-    assert len(list((tmp_path / "train").glob("*/*.png"))) == 3000
-    assert sorted(os.listdir(tmp_path)) == ["train", "val"]
+        assert main([str(tmp_path / "new")]) == 130
+    assert not (tmp_path / "new" / "train").exists()
+    assert main([str(tmp_path / "new")]) == 0
+    assert len(list((tmp_path / "new" / "train").glob("*/*.png"))) == 30
+    assert sorted(os.listdir(tmp_path / "new")) == ["train", "val"]
 
 
 def test_a_folder_with_other_files_is_refused_and_unchanged(tmp_path, capsys):

@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import numpy as np
@@ -196,8 +197,15 @@ def test_the_table_of_classes_agrees_with_scikit_learn(random_predictions):
 # --- coverage of the intervals --------------------------------------------------------------------
 
 
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """A quarter of the resamples: enough to see whether an interval covers the truth."""
+    few = functools.partial(evaluation.resampled_sums, rounds=250)
+    monkeypatch.setattr(evaluation, "resampled_sums", few)
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.97])
-def test_the_interval_covers_the_calibration_error(scale):
+def test_the_interval_covers_the_calibration_error(few_resamples, scale):
     # Two classes; the more probable one is correct with `scale` times its probability, so the
     # true error is (1 - scale) times the mean probability, with the same sign in every bin.
     rng = np.random.default_rng(6)
@@ -221,7 +229,7 @@ def test_the_interval_of_the_calibration_error_by_hand():
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.16, 0.2))
 
 
-def test_the_interval_covers_a_mean():
+def test_the_interval_covers_a_mean(few_resamples):
     # 90 of 100 in one class, 50 of 100 in the other: the mean recall is .7.
     rng = np.random.default_rng(7)
     inside = 0

@@ -194,7 +194,8 @@ def test_an_interrupted_pack_resumes(prefix, layout, number):
 
 # A process for each moment: it kills itself at the n-th fsync, rename or removal of a file. First
 # each pack starts from nothing, or over another one, and is finished after the kill; then each
-# process continues what the killed one before it has left, until one finishes.
+# process continues what the killed one before it has left, until one finishes. The processes are
+# forked from one that has no threads, unlike that of the tests.
 KILLED = """
     import os, signal, sys
     sys.path[:0] = {here!r}
@@ -203,7 +204,6 @@ KILLED = """
 
     write._SECONDS_BETWEEN_MARKS = 0
     prefix = pathlib.Path(sys.argv[1])
-    pack = test.pack_of(prefix, **{layout!r})
     left = [0]
 
     def deadly(function):
@@ -220,7 +220,7 @@ KILLED = """
     for name in ("fsync", "replace", "unlink"):
         setattr(os, name, deadly(getattr(os, name)))
 
-    def killed(moment):
+    def killed(pack, moment):
         child = os.fork()
         if child == 0:
             left[0] = moment
@@ -235,47 +235,36 @@ KILLED = """
         for name, data in previous.items():
             prefix.with_name(name).write_bytes(data)
 
-    def kill_at_any_moment(previous, finish_each):
+    def packed(pack):
+        test.run(pack, threads=1)
+        return test.files(prefix)
+
+    def kill_at_any_moment(pack, previous, expected, finish_each):
         start(previous)
         kills = 0
         for moment in range(1, 10_000, 7):
-            if not killed(moment):
+            if not killed(pack, moment):
                 break
             kills += 1
             if finish_each:
-                test.finish(pack, prefix)
+                assert packed(pack) == expected, (pack, moment)
                 start(previous)
         assert kills
-        test.finish(pack, prefix)
+        assert packed(pack) == expected, pack
 
-    another = test.files(prefix)
-    for previous in ({{}}, another):
-        for finish_each in (True, False):
-            kill_at_any_moment(previous, finish_each)
+    another = packed(test.pack_of(prefix, shards=2))
+    for layout in (dict(shards=3), dict(shard_bytes=6000), dict()):
+        test.clear(prefix)
+        pack = test.pack_of(prefix, **layout)
+        expected = packed(pack)
+        for previous in ({{}}, another):
+            for finish_each in (True, False):
+                kill_at_any_moment(pack, previous, expected, finish_each)
 """
 
 
-def finish(pack, prefix):
-    """Resume a pack; its files must be those of an uninterrupted one."""
-    run(pack, threads=1)
-    expected = {path.name: path.read_bytes() for path in prefix.with_name("expected").iterdir()}
-    assert files(prefix) == expected, sorted(files(prefix))
-
-
-@pytest.mark.parametrize("layout", [{"shards": 3}, {"shard_bytes": 6000}, {}])
-def test_a_pack_killed_at_any_moment_resumes(prefix, layout):
-    run(pack_of(prefix, **layout))
-    prefix.with_name("expected").mkdir()
-    for name, data in files(prefix).items():
-        (prefix.with_name("expected") / name).write_bytes(data)
-    clear(prefix)
-    run(pack_of(prefix, shards=2))  # another pack, over which the killed ones are packed
+def test_a_pack_killed_at_any_moment_resumes(prefix):
     here = [str(ROOT / "tests"), os.path.dirname(__file__)]  # the conftest.py of all tests
-    command = [
-        sys.executable,
-        "-c",
-        textwrap.dedent(KILLED.format(here=here, layout=layout)),
-        prefix,
-    ]
+    command = [sys.executable, "-c", textwrap.dedent(KILLED.format(here=here)), prefix]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
