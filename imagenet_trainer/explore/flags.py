@@ -1,5 +1,6 @@
 """The flags of `tools/explore.py` and of the sheet of augmented images."""
 
+import os
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -56,3 +57,12 @@ def check_root(source: str, root: str) -> None:
         raise InputError(f"{source}: a list needs --root, the folder or tar of its images")
     if root and not source.endswith(".lst"):
         raise InputError(f"--root {root}: is for lists, and {source} is not a list; omit it")
+
+
+def check_output(source: str, output: str) -> None:
+    """Raise InputError for an output in a folder of images, where it would be images too."""
+    folder, target = (os.path.join(os.path.realpath(path), "") for path in (source, output))
+    if os.path.isdir(folder) and target.startswith(folder):
+        raise InputError(
+            f"--output {output}: is in {source}, the folder of the images; choose another folder"
+        )

@@ -16,8 +16,8 @@ from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.data.mixup import Mixup, mixing_of
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.explore.flags import SheetSettings, check_root
-from imagenet_trainer.explore.sources import ImageSource, open_source
+from imagenet_trainer.explore.flags import SheetSettings, check_output, check_root
+from imagenet_trainer.explore.sources import Files, ImageSource, open_source
 from imagenet_trainer.system.files import atomic_write
 
 _GAP = 4  # pixels between images
@@ -34,6 +34,8 @@ def write_sheet(settings: SheetSettings) -> int:
     train = TrainTransform(settings, settings.image_shape, settings.seed)
     evaluation = EvalTransform(settings.image_shape, settings.val_resize)
     source = open_source(settings.source, settings.root)
+    if isinstance(source, Files):
+        check_output(settings.source, settings.output)
     epochs = np.arange(settings.epochs)
     mixup = mixing_of(settings, settings.seed)
     numbers = _evenly_spaced(source, settings.pictures)

@@ -2,9 +2,9 @@
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore.channels import Channels
-from imagenet_trainer.explore.flags import ExploreSettings, check_root
+from imagenet_trainer.explore.flags import ExploreSettings, check_output, check_root
 from imagenet_trainer.explore.page import quantile_rows, write_page
-from imagenet_trainer.explore.sources import open_source
+from imagenet_trainer.explore.sources import Files, open_source
 from imagenet_trainer.explore.survey import Survey, measure_channels, survey
 from imagenet_trainer.packing.console import format_classes, format_images
 from imagenet_trainer.system.block_cache import use_cache
@@ -21,6 +21,8 @@ def explore(settings: ExploreSettings) -> int:
     use_cache(settings.cache_dir, settings.cache_size)
     check_root(settings.source, settings.root)
     source = open_source(settings.source, settings.root, settings.label_index)
+    if isinstance(source, Files):
+        check_output(settings.source, settings.output)
     folder = make_folder(settings.output)
     threads = settings.threads or processors()
     with progress("headers", len(source)) as update:

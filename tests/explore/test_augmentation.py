@@ -72,10 +72,11 @@ def test_images_that_packing_converts(tmp_path):
     """The sheet shows them as packing would, also those that OpenCV does not decode."""
     row = np.arange(0, 240, 4, np.uint8)
     ramp = np.tile(row, (45, 1))
+    (tmp_path / "images").mkdir()
     for name in ("a.gif", "b.tif"):
-        Image.fromarray(ramp).save(tmp_path / name)
+        Image.fromarray(ramp).save(tmp_path / "images" / name)
     path = tmp_path / "sheet.png"
-    assert main([str(tmp_path), *WORDS, "--random-resized-crop", "0", "--random-mirror", "0",
+    assert main([f"{tmp_path}/images", *WORDS, "--random-resized-crop", "0", "--random-mirror", "0",
                  "--epochs", "1", "--output", str(path)]) == 0  # fmt: skip
     crop = np.tile(row[10:50, None], (32, 1, 3))
     assert (cells(path, 2)[-2:, 1] == crop).all()
@@ -90,6 +91,8 @@ def test_the_title_names_the_changed_flags():
 def test_errors_are_one_line(tmp_path, images, capsys):
     fails = one_line_failure(main, "augment", capsys)
     assert fails(str(images)).startswith("--show: ")
+    path = f"{images}/sheet.png"
+    assert fails(str(images), "--show", "--output", path).startswith(f"--output {path}: is in")
     assert fails(str(images), "--show", "--cutmix", "1", "--pictures", "3").startswith("--pictures")
     assert "nowhere: " in fails(str(tmp_path / "nowhere"), "--show")
     (tmp_path / "cat").mkdir()

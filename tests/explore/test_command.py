@@ -153,9 +153,17 @@ def test_the_flags_are_those_of_fit_and_a_deviation_of_zero_is_one():
 
 
 def test_only_unreadable_files(tmp_path, fails):
-    (tmp_path / "a.jpg").touch()
-    message = fails(str(tmp_path), "--output", str(tmp_path / "out"))
-    assert message.startswith(f"{tmp_path}: ") and "a.jpg: the file is empty" in message
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").touch()
+    message = fails(f"{tmp_path}/images", "--output", str(tmp_path / "out"))
+    assert message.startswith(f"{tmp_path}/images: ") and "a.jpg: the file is empty" in message
+
+
+def test_an_output_among_the_images(tree, fails, monkeypatch):
+    """Its plots would be images of the next run, and of packing."""
+    monkeypatch.chdir(tree)
+    for output in ("explored", str(tree / "cats"), "."):
+        assert fails(".", "--output", output).startswith(f"--output {output}: is in ., the folder")
 
 
 def test_unusable_sources(fails, tmp_path):
