@@ -88,7 +88,8 @@ class TorchEngine(StageTimer):
         check_options(devices, batch_shape[0], self.world_size, training)
         set_algorithms(devices)
         self.batch_size = batch_shape[0] // self.world_size
-        here = [device_here(devices)] if training else devices_of(devices)
+        # No device predicts an empty part of a batch.
+        here = [device_here(devices)] if training else devices_of(devices)[: self.batch_size]
         self._device, self._training = here[0], training
         self._device_name = describe(self._device)
         self._autocast = autocast_type(devices.dtype, self._device)

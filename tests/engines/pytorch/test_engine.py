@@ -7,6 +7,7 @@ from helpers.tiny_engine import (
     BATCH,
     CLASSES,
     MEAN,
+    SIDE,
     STD,
     assert_near,
     assert_same,
@@ -18,7 +19,8 @@ from helpers.tiny_engine import (
     train,
 )
 
-from imagenet_trainer.engines import Mix
+from imagenet_trainer.engines import Devices, Mix
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.pytorch import engine as torch_engine
 from imagenet_trainer.errors import InputError
@@ -161,6 +163,19 @@ def test_views_with_negative_strides():
     mirrored = images[:, :, ::-1, ::-1]
     np.testing.assert_array_equal(engine.predict(mirrored), engine.predict(mirrored.copy()))
     assert np.abs(engine.predict(mirrored) - engine.predict(images)).max() > 1e-3
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_is_divided_among_devices_that_predict(monkeypatch, batch):
+    monkeypatch.setattr(torch_engine, "devices_of", lambda devices: [torch.device("cpu")] * 2)
+    symbol, images = network(), batches()[0][0]
+    engine = open_engine(symbol, Devices(engine="torch"), (batch, SIDE, SIDE, 3), MEAN, STD)
+    engine.set_params(*first_parameters(symbol))
+    wanted = open_one("torch", symbol).predict(images)
+    for count in range(1, batch + 1):
+        found = engine.predict(images[:count])
+        np.testing.assert_allclose(found, wanted[:count], atol=1e-6)
+    assert len(engine._networks) == min(batch, 2)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
