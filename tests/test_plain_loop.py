@@ -86,13 +86,13 @@ def test_every_image_is_visited_once_an_epoch(plain):
 
 def test_a_short_training(plain, tmp_path, monkeypatch, capsys):
     random = np.random.default_rng(0)
-    for name, count in (("train", 64), ("t10k", 8)):
+    for name, count in (("train", 32), ("t10k", 8)):
         labels = np.arange(count) % 10
         images = random.integers(0, 60, (count, 28, 28)) + 19 * labels[:, None, None]
         for kind, values, header in (("images-idx3", images, 16), ("labels-idx1", labels, 8)):
             data = bytes(header) + values.astype(np.uint8).tobytes()
             (tmp_path / f"{name}-{kind}-ubyte").write_bytes(data)
-    words = ["plain", str(tmp_path), "--seeds", "0,1", "--epochs", "2", "--batch-size", "16"]
+    words = ["plain", str(tmp_path), "--seeds", "0,1", "--epochs", "2", "--batch-size", "8"]
     monkeypatch.setattr(sys, "argv", words)
     plain.main()
     lines = capsys.readouterr().out.splitlines()

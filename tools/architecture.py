@@ -11,6 +11,7 @@ import argparse
 import ast
 import configparser
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,7 @@ FIT = (
     "--data-train train.rec --data-val val.rec --model-prefix run/model"
 ).split()
 EVALUATE = "--model-prefix run/model --data-val val.rec".split()
+INDENTED_IMPORT = re.compile(r"^ +(?:from [\w.]+ )?import ", re.MULTILINE)
 # Runs a command and prints the files of this project in which a function was called.
 TRACED = """
 import importlib, sys, threading
@@ -121,6 +123,8 @@ def late_imports() -> List[str]:
     for path in sources():
         if module_of(path).partition(".")[2] in COMMANDS:
             continue
+        if not INDENTED_IMPORT.search(path.read_text(encoding="utf-8")):
+            continue  # a syntax tree takes long
         for function in ast.walk(tree_of(path)):
             if isinstance(function, ast.FunctionDef):
                 found += [
