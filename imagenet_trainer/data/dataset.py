@@ -212,6 +212,12 @@ def _with_label_vectors(dataset: Dataset, num_classes: Optional[int], all_labels
                 f"{summary.most.max():g}; give their number with --num-classes"
             )
         classes = default_classes(binary)
+    # Two numbers may be lists of the classes 0 and 1; more of them would have a class twice.
+    if binary > 2 and binary != len(classes):
+        raise InputError(
+            f"{path}: its records have {binary} numbers 0 and 1, one for each class, but there are "
+            f"{len(classes)} classes; give images with these classes, or the right number"
+        )
     vectors = shards.label_vectors = LabelVectors(len(classes), binary == len(classes))
     if not vectors.is_binary and all_labels:
         bad = np.flatnonzero(~summary.valid | (summary.most >= len(classes)))

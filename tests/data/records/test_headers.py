@@ -8,6 +8,7 @@ from imagenet_trainer.data.records import headers as module
 from imagenet_trainer.data.records.headers import digest, first_bad_label, read_headers
 from imagenet_trainer.data.records.record_file import RecordError, RecordFile
 from imagenet_trainer.data.records.recordio import MAGIC, pack_header
+from imagenet_trainer.errors import InputError
 
 
 def test_the_headers_of_all_records(tmp_path):
@@ -107,3 +108,6 @@ def test_several_labels_are_read_once(tmp_path, monkeypatch):
         assert shards.label_vectors.is_binary
         found = [shards.label_of(n, shards.record(n).labels, 3).tolist() for n in range(3)]
         assert found == labels and module.read_summary(shards).most.tolist() == [1, 1, 1]
+    for classes in (2, 4):  # the numbers are not the classes 0 and 1
+        with pytest.raises(InputError, match=f"3 numbers 0 and 1, .* there are {classes} classes"):
+            open_dataset(str(path), "", classes, multi_label=True)
