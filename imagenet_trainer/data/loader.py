@@ -114,13 +114,13 @@ class Batches:
 
     def __next__(self) -> Batch:
         start = time.perf_counter()
-        slot = None
         try:
             slot = self._ring.take()
-        finally:
-            if slot is None:  # the end, an error, or Ctrl-C
-                self.close()
+        except BaseException:  # an error of a thread, or Ctrl-C
+            self.close()
+            raise
         if slot is None:
+            self.close()
             raise StopIteration
         wait = time.perf_counter() - start
         mix = None if slot.shares is None else (partners(slot.labels), slot.shares)

@@ -185,7 +185,7 @@ class Ring:
                 self._work()
         except Abandoned:
             return
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, `take` raises it
             with self._changed:
                 self._error = self._error or error
                 self._stopped = True
@@ -275,7 +275,8 @@ class Ring:
 
     def _make_from(self, slot: Slot, i: int, index: int) -> None:
         """Make image i and its label from a record; RecordError if it is unusable."""
-        shards, remarks = self._shards, []  # type: Shards, List[str]
+        shards = self._shards
+        remarks: List[str] = []
         image, slot.labels[i], trusted = shards.example(index, self._num_classes)
         try:
             slot.put(i, image, remarks, trusted)

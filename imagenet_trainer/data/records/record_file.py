@@ -104,8 +104,11 @@ class RecordFile:
     def __init__(self, path: AnyPath, index: Optional[Index] = None, *, trust_index: bool = False):
         self.path = os.fspath(path)
         self._checksums: Optional[np.ndarray] = None
-        entries = index if isinstance(index, tuple) else None
-        index = os.fspath(index) if index and not entries else index_path(path)  # type: ignore[arg-type]
+        entries, index_name = None, index_path(path)
+        if isinstance(index, tuple):
+            entries = index
+        elif index:
+            index_name = os.fspath(index)
         advice = f"to pack it run first: {commands.PACK} PREFIX FOLDER"
         self._file: PositionalFile = open_positional(self.path, advice)
         self.size = self._file.size
@@ -113,11 +116,11 @@ class RecordFile:
             is_shard = self.path.endswith(".rec")  # although its first record may be damaged
             if not is_shard and self._file.read(len(MAGIC), 0) != MAGIC:
                 raise InputError(f"{self.path}: not a shard (wrong first bytes); give a .rec file")
-            if entries is None and not exists(index):
-                way = self._other_index(index)
-                raise InputError(f"{self.path}: its index {index} is missing; {way}")
-            self.keys, self.offsets = entries or read_index(index)
-            self._check(index, trust_index)
+            if entries is None and not exists(index_name):
+                way = self._other_index(index_name)
+                raise InputError(f"{self.path}: its index {index_name} is missing; {way}")
+            self.keys, self.offsets = entries or read_index(index_name)
+            self._check(index_name, trust_index)
         except BaseException:
             self.close()
             raise

@@ -22,7 +22,7 @@ from imagenet_trainer.data.records.recordio import (
 )
 from imagenet_trainer.data.records.storage import exists
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, atomic_write
+from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
 from imagenet_trainer.system.object_storage import is_url
 
 _FIRST_BYTES = 512
@@ -60,10 +60,17 @@ def _damaged(file: IO[bytes], start: int, reason: str) -> InputError:
 def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
     """Offset and id of every record of a shard, found without its index.
 
-    Raises RecordError at the first damaged record.
+    Raises RecordError at the first damaged record, InputError if the shard cannot be read.
     """
     name = os.fspath(path)
-    with open(path, "rb", buffering=0) as file:
+    try:
+        yield from _scan(name)
+    except OSError as error:
+        raise file_error(name, error) from error
+
+
+def _scan(name: str) -> Iterator[Tuple[int, int]]:
+    with open(name, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         position = 0
         for number in itertools.count():

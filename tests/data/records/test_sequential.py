@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imagenet_trainer.data.records.record_file import RecordError, RecordFile
 from imagenet_trainer.data.records.recordio import MAGIC, pack_header, record_pieces, unpack
 from imagenet_trainer.data.records.sequential import index_of, read_next, rebuild_index, scan
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, TemporaryError
 
 # Payloads that are full of the magic number, aligned or not.
 payloads = st.lists(
@@ -93,6 +93,14 @@ def test_an_index_that_cannot_be_written_is_kept_in_memory(tmp_path, monkeypatch
     for one, other in ((file.keys, whole.keys), (file.offsets, whole.offsets)):
         np.testing.assert_array_equal(one, other)
     assert file.read(2) == whole.read(2)
+
+
+def test_a_disk_that_fails_is_that_of_the_shard(tmp_path, monkeypatch):
+    path = write_records(tmp_path / "a.rec", payloads_of(4))
+    path.with_suffix(".idx").unlink()
+    monkeypatch.setattr(os, "pread", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "I/O")))
+    with pytest.raises(TemporaryError, match=r"a\.rec: I/O; check the disk"):
+        index_of(path)
 
 
 def test_the_index_of_a_damaged_or_missing_shard(tmp_path):
