@@ -29,7 +29,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.journal import Journal
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 from imagenet_trainer.packing.plan import OnRemark, Pack, ignore, root_name
-from imagenet_trainer.system.files import file_error
+from imagenet_trainer.system.files import file_error, remedy
 
 _SECONDS_BETWEEN_MARKS = 0.2
 
@@ -122,7 +122,7 @@ def write_pack(
             _rename(pack, journal, manifest)
             os.unlink(pack.prefix + ".json.partial")
     except OSError as error:
-        advice = "free space or change permissions, then run the same command again to continue"
+        advice = f"{remedy(error)}, then run the same command again to continue"
         raise file_error(pack.prefix + ".rec", error, advice) from error
     return manifest
 

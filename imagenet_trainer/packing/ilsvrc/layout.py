@@ -139,7 +139,7 @@ def name_warnings(train: Classes) -> Iterator[str]:
 
 def balance_warnings(train: Classes, val: Classes) -> Iterator[str]:
     """A warning if classes of training have no validation images."""
-    without = [name for name in train if val and not val.get(name)]
+    without = [name for name in train if not val.get(name)]
     if without:
         yield f"val: no images of {abbreviate(without)}"
 

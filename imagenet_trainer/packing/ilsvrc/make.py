@@ -74,7 +74,8 @@ def _make(settings: ImagenetSettings, naming: splits.Naming, show_next: bool) ->
     val = _without_blacklist(settings, val)
     sets, more = _split(settings, train, val, test)
     warnings += more
-    warnings += layout.balance_warnings(sets.get("train", {}), sets.get("val", {}))
+    if parts.val or "val" in sets:
+        warnings += layout.balance_warnings(sets.get("train", {}), sets.get("val", {}))
     roots = {"train": parts.train, "val": parts.val or parts.train, "test": parts.train}
     if test:
         roots["test"] = parts.test

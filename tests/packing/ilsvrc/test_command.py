@@ -68,6 +68,8 @@ def test_one_folder_of_validation_images_is_a_class(here, capsys):
     make("pets", code=1)
     assert {label for label, _ in rows("val")} == {0} and len(rows("test")) == 2
     assert "test: not used: pets/test.tar: not a tar" in capsys.readouterr().out
+    make("pets", "--classes", "dog", code=1)  # there is no val.lst
+    assert "warning: val: no images of dog" in capsys.readouterr().err
 
 
 def test_a_class_may_be_called_test(here):

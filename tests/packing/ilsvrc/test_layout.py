@@ -118,7 +118,7 @@ def test_images_in_the_wrong_place():
 
 def test_classes_without_validation():
     train = {"a": ["x"], "b": ["x"]}
-    assert list(balance_warnings(train, {})) == []
+    assert list(balance_warnings(train, {})) == ["val: no images of a, b"]
     assert list(balance_warnings(train, {"a": ["x"], "b": []})) == ["val: no images of b"]
     many = {str(k): ["x"] for k in range(9)}
     assert list(balance_warnings(many, {"a": []})) == ["val: no images of 0, 1, 2, 3, 4 and 4 more"]
