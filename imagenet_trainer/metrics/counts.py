@@ -11,7 +11,7 @@ from typing import Optional
 import numpy as np
 
 # The smallest normal float32: a probability that underflowed costs 87.3 nats, not infinity.
-_SMALLEST = 1.2e-38
+SMALLEST = 1.2e-38
 MEAN_AVERAGE_PRECISION = "mean_average_precision"  # its name in files
 HALF_STEP = 2.0**-25  # half the distance between 1 and the float32 below it
 _FEW = 100  # for k up to this, k maxima are faster than a partition
@@ -107,7 +107,7 @@ def binary_log_loss(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarra
     Takes float32 (n, classes) both. A probability of 1 where the target is 0 costs 17.3 nats.
     """
     p, t = probabilities.astype(np.float64), targets.astype(np.float64)
-    losses = -t * np.log(p + _SMALLEST) - (1 - t) * np.log(1 - p + HALF_STEP)
+    losses = -t * np.log(p + SMALLEST) - (1 - t) * np.log(1 - p + HALF_STEP)
     return losses.mean(axis=1)
 
 
@@ -158,7 +158,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def loss_of(true: np.ndarray) -> np.ndarray:
     """Cross-entropy from the probabilities of the true classes, float32 (n,): float64 (n,)."""
-    return -np.log(true.astype(np.float64) + _SMALLEST)
+    return -np.log(true.astype(np.float64) + SMALLEST)
 
 
 def has_rank5(classes: int) -> bool:

@@ -6,9 +6,10 @@ Guo, Pleiss, Sun and Weinberger 2017, arXiv:1706.04599, section 4.2.
 import numpy as np
 from scipy.special import logsumexp
 
+from imagenet_trainer.metrics.counts import SMALLEST
+
 # The temperature is looked for between these.
 LOWEST, HIGHEST = 0.01, 100.0
-_TINY = 1.2e-38  # the smallest normal float32, as a probability that underflowed
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -28,7 +29,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     # Imported here: it takes 0.15 s to import, which every evaluation would wait for.
     from scipy.optimize import brentq
 
-    logits = np.log(np.maximum(probabilities, _TINY).astype(np.float64))
+    logits = np.log(np.maximum(probabilities, SMALLEST).astype(np.float64))
     true = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
 
     def slope(inverse: float) -> float:
@@ -47,5 +48,5 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """The probabilities after the logits are divided by a temperature: float32 (n, classes)."""
-    logits = np.log(np.maximum(probabilities, _TINY).astype(np.float64)) / temperature
+    logits = np.log(np.maximum(probabilities, SMALLEST).astype(np.float64)) / temperature
     return np.exp(logits - logsumexp(logits, axis=1, keepdims=True)).astype(np.float32)

@@ -11,7 +11,7 @@ from imagenet_trainer.packing.console import format_images
 from imagenet_trainer.system.files import check_folder, file_error, is_hidden
 
 Reject = Callable[[str, str], None]  # path, reason
-Listing = Iterator[Tuple[str, List[str], List[str]]]
+Listing = Iterator[Tuple[str, List[str]]]  # folder relative to the root, names of its images
 # Files beside images that are known not to be images; they are not opened.
 _OTHER_FILES = frozenset(
     ".txt .csv .tsv .json .xml .html .md .log .db .ini .yaml .yml .npy .npz .mat .zip .tar .gz "
@@ -79,7 +79,7 @@ def _walk_folder(
     left_out: LeftOut,
     reject: Reject,
 ) -> Listing:
-    """(folder, names of images, names of subfolders), sorted, each folder before its subfolders.
+    """The folders, each before its subfolders, and the images in them, sorted.
 
     `folder` is the first one, relative to the root; `above` contains device and inode numbers of
     its parents. Hidden files and folders are skipped. `left_out` receives the images with other
@@ -101,7 +101,7 @@ def _walk_folder(
         left_out.add(folder, name)
     images.sort()
     folders.sort()
-    yield folder, images, folders
+    yield folder, images
     for name in folders:
         inner = os.path.join(folder, name)
         yield from _walk_folder(root, inner, extensions, above | {identity}, left_out, reject)
@@ -149,7 +149,6 @@ def _is_image(path: str) -> bool:
 def _walk_tar(root: str, extensions: Sequence[str], left_out: LeftOut) -> Listing:
     """`_walk_folder` for a tar."""
     images: Dict[str, List[str]] = {"": []}
-    inside: Dict[str, Set[str]] = {}
     with TarImages(root) as tar:
         names = [name for name in tar.names() if not is_hidden(name)]
     for name in names:
@@ -159,12 +158,8 @@ def _walk_tar(root: str, extensions: Sequence[str], left_out: LeftOut) -> Listin
                 left_out.add(folder, image)
             continue
         images.setdefault(folder, []).append(image)
-        while folder:
-            parent, child = os.path.split(folder)
-            inside.setdefault(parent, set()).add(child)
-            folder = parent
     for folder in sorted(images, key=lambda path: path.split("/")):
-        yield folder, sorted(images[folder]), sorted(inside.get(folder, ()))
+        yield folder, sorted(images[folder])
 
 
 def _has_extension(name: str, extensions: Sequence[str]) -> bool:
@@ -207,15 +202,14 @@ class Tree:
             listing = _walk_folder(
                 self._root, "", self._extensions, set(), self._left_out, self._reject
             )
-        for folder, names, folders in listing:
+        for folder, names in listing:
             paths = ((name, os.path.join(folder, name)) for name in names)
-            good = [name for name, path in paths if check_name(self._root, path, self._reject)]
-            yield folder, good, folders
+            yield folder, [one for one, path in paths if check_name(self._root, path, self._reject)]
 
     def paths(self) -> List[str]:
         """All images, relative to the root, in the order of their folders; NoImages if none."""
         folders = self._folders()
-        paths = [os.path.join(folder, name) for folder, names, _ in folders for name in names]
+        paths = [os.path.join(folder, name) for folder, names in folders for name in names]
         if not paths:
             raise NoImages(self._root, self._extensions, self._left_out)
         return paths
@@ -223,7 +217,7 @@ class Tree:
     def class_folders(self) -> List[Tuple[str, List[str]]]:
         """(folder, its images) of every folder with images, in the order of the labels."""
         root = self._root
-        folders = [(at, names) for at, names, _ in self._folders() if names]
+        folders = [(at, names) for at, names in self._folders() if names]
         if not folders:
             raise NoImages(root, self._extensions, self._left_out)
         self._left_out.folders.difference_update(at for at, _ in folders)
@@ -239,12 +233,13 @@ class Tree:
 
     def one_folder(self, flat: bool) -> List[Tuple[str, List[str]]]:
         """The images directly in the root as one class, which `flat` must allow."""
-        root = self._root
-        _, names, folders = next(self._folders())
+        root, listing = self._root, self._folders()
+        _, names = next(listing)
         if names and flat:
             return [("", names)]
         if names:
             raise NoClassFolders(f"{root}: contains {format_images(len(names))}, no class folders")
+        folders = {at.split("/")[0] for at, inside in listing if inside}
         if folders:
-            raise OnlyFolders(f"{root}: contains {len(folders)} folders, {folders[0]} first")
+            raise OnlyFolders(f"{root}: has images in {len(folders)} folders, {min(folders)} first")
         raise NoImages(root, self._extensions, self._left_out)

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.config.flags import flag_of, is_set
@@ -39,12 +39,11 @@ def list_by_name(settings: Im2recSettings, show_next: bool = True) -> int:
             f"--by-name {settings.root}: {error}; move other files away, or make a folder for each "
             "class and give --recursive"
         ) from error
-    same = {field.name for field in fields(ImagenetSettings)} & {"exts", "seed", "no_shuffle"}
     return make(
         ImagenetSettings(
             folder or ".", settings.root, train=settings.root, val=NONE, test_per_class=0,
-            val_ratio=settings.val_ratio, dry_run=settings.dry_run,
-            **{name: getattr(settings, name) for name in same},
+            val_ratio=settings.val_ratio, dry_run=settings.dry_run, exts=settings.exts,
+            seed=settings.seed, no_shuffle=settings.no_shuffle,
         ),
         replace(naming, pattern=pattern.expression), show_next,
     )  # fmt: skip

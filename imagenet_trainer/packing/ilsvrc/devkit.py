@@ -13,7 +13,7 @@ import os
 import re
 import tarfile
 import zlib
-from typing import Callable, Dict, Iterator, Optional, Set, Tuple
+from typing import Callable, Dict, Iterator, Set, Tuple
 
 import numpy as np
 from scipy.io import loadmat
@@ -222,15 +222,16 @@ def _numbers(name: str, data: bytes) -> Tuple[int, ...]:
     """The numbers of a file with one number per line, each 1 or more."""
     lines = data.decode("utf-8", "replace").rstrip().split("\n")
     numbers = []
-    for line, text in enumerate(lines, 1):
-        number: Optional[int] = int(text) if re.fullmatch(r"\d{1,9}", text.strip(), re.A) else None
-        if not number:
+    for line, text in enumerate(map(str.strip, lines), 1):
+        is_number = re.fullmatch(r"\d{1,9}", text, re.A)
+        if not is_number or int(text) == 0:
+            reason = "give a file with one number per line"
+            if is_number:
+                reason = "the devkit counts from 1, so this file is not the devkit's"
             raise InputError(
-                f"{name}: line {line}: {text.strip()[:40]!r} is not a number of 1 or more"
-                + ("; the devkit counts from 1, so this file is not the devkit's" * (number == 0))
-                + ("; give a file with one number per line" * (number is None))
+                f"{name}: line {line}: {text[:40]!r} is not a number of 1 or more; {reason}"
             )
-        numbers.append(number)
+        numbers.append(int(text))
     return tuple(numbers)
 
 

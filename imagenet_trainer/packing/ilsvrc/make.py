@@ -128,7 +128,7 @@ def _check_flags(settings: ImagenetSettings, parts: layout.Parts) -> None:
 
 def _read_train(root: str, naming: splits.Naming) -> Classes:
     print(f"train: {printable(root)}", flush=True)
-    images = splits.read_train(root, naming)
+    images = naming.group(root, naming.images(root))
     print(f"train: {_format_counts(images)}", flush=True)
     return images
 

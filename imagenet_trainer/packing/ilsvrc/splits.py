@@ -64,11 +64,6 @@ class Naming:
         return group(root, paths, self.class_of(paths), "in no class folder", NoClassFolders)
 
 
-def read_train(root: str, naming: Naming) -> Classes:
-    """Training images in a folder or a tar."""
-    return naming.group(root, naming.images(root))
-
-
 def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
     """Validation images, with classes from their folders, from the files `sources`, or both.
 
