@@ -273,7 +273,8 @@ def test_errors_are_one_line(run, tmp_path, monkeypatch, capsys):
     assert "--to onnx,mxnet,int8" in fails(*words, "--to", "mxnet,int8")
     assert "no such checkpoint" in fails("--model-prefix", run.prefix, "--epoch", "7")
     words = ["--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net")]
-    assert "nowhere.rec" in fails(*words, "--to", "onnx,mxnet", "--data-val", "nowhere.rec")
+    for forms in ("onnx,mxnet", "mxnet,torch"):
+        assert "nowhere.rec" in fails(*words, "--to", forms, "--data-val", "nowhere.rec")
     assert not list(tmp_path.rglob("*net*"))  # refused before anything is written
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "pip install -e '.[export]'" in fails("--model-prefix", run.prefix, "--to", "onnx")

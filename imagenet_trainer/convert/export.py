@@ -37,7 +37,7 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     epoch = checkpoint.progress.epoch
     arg, aux = own_parameters(symbol, run, checkpoint)
     # Missing shards are an error before anything is written.
-    if {"onnx", "int8"} & set(settings.to):
+    if {"onnx", "int8"} & set(settings.to) or settings.data_val:
         open_images(settings.data_val, "val", run, checkpoint).shards.close()
     if "int8" in settings.to:
         open_calibration(settings, run, checkpoint).shards.close()
