@@ -50,31 +50,31 @@ def sources(folder):
 
 
 @lru_cache
-def trees():
-    """The syntax tree of every module by its name, without the package's."""
+def modules():
+    """The syntax nodes of every module by its name, without the package's; its root first."""
     found = {}
     for folder in (PACKAGE, "tools"):
         for path in sources(folder):
             parts = path.relative_to(ROOT).with_suffix("").parts
             parts = parts[:-1] if parts[-1] == "__init__" else parts
             name = ".".join(parts[1:] if parts[0] == PACKAGE else parts)
-            found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+            found[name] = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))))
     return found
 
 
-def imported(tree):
-    """Names of the modules that a tree imports anywhere, those for type checkers apart."""
+def imported(nodes):
+    """Names of the modules that nodes import anywhere, those for type checkers apart."""
     typing = {
         child
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
         for part in node.body
         for child in ast.walk(part)
     }
-    for node in set(ast.walk(tree)) - typing:
-        if isinstance(node, ast.Import):
+    for node in nodes:
+        if isinstance(node, ast.Import) and node not in typing:
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node not in typing:
             assert node.level == 0, f"line {node.lineno}: imports are written in full"
             yield node.module
 
@@ -95,7 +95,7 @@ def test_every_room_is_installed_and_has_a_docstring():
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in sources(PACKAGE)}
     assert sorted(packages) == sorted(folders)
     for package in packages:
-        assert ast.get_docstring(trees()[package.partition(".")[2]]), package
+        assert ast.get_docstring(modules()[package.partition(".")[2]][0]), package
 
 
 def test_every_room_has_a_layer():
@@ -118,8 +118,8 @@ def test_imports_go_one_way():
 
 
 def test_libraries_are_opened_where_they_belong():
-    for module, tree in trees().items():
-        for library in {name.split(".")[0] for name in imported(tree)} & LIBRARIES.keys():
+    for module, nodes in modules().items():
+        for library in {name.split(".")[0] for name in imported(nodes)} & LIBRARIES.keys():
             rooms = [*LIBRARIES[library].split(), "benchmarks", "tools"]
             assert any(inside(module, room) for room in rooms), f"{module} imports {library}"
 
@@ -127,8 +127,8 @@ def test_libraries_are_opened_where_they_belong():
 def test_mxnet_is_one_engine_among_two():
     users = {
         module
-        for module, tree in trees().items()
-        for node in ast.walk(tree)
+        for module, nodes in modules().items()
+        for node in nodes
         if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("mxnet_import")
         if "mx" in {alias.name for alias in node.names}
     }
@@ -137,11 +137,11 @@ def test_mxnet_is_one_engine_among_two():
 
 
 def test_nothing_is_unpickled_and_no_shell_is_started():
-    for module, tree in trees().items():
-        for name in imported(tree):
+    for module, nodes in modules().items():
+        for name in imported(nodes):
             assert name.split(".")[0] not in UNPICKLERS, f"{module} imports {name}"
-        for node in ast.walk(tree):
-            where = f"{module}, line {getattr(node, 'lineno', 0)}"
+        for node in nodes:
+            where = module, getattr(node, "lineno", 0)
             if isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "shell"):
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, where
             if isinstance(node, ast.Attribute):
@@ -150,3 +150,11 @@ def test_nothing_is_unpickled_and_no_shell_is_started():
                 assert (owner, node.attr) not in (("os", "system"), ("os", "popen")), where
             if isinstance(node, ast.Call):
                 assert getattr(node.func, "id", "") not in ("eval", "exec"), where
+
+
+def test_only_one_module_has_numpy_write_archives():
+    """`system.arrays` says why."""
+    for module, nodes in modules().items():
+        if module != "system.arrays" and not inside(module, "benchmarks"):
+            names = {getattr(node, "attr", "") for node in nodes}
+            assert not names & {"savez", "savez_compressed"}, module

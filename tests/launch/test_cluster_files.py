@@ -188,10 +188,10 @@ def process_of(text, environment):
 
 
 def wait_until(ready, log):
-    for _ in range(30000):
+    for _ in range(6000):
         if ready():
             return
-        time.sleep(0.01)
+        time.sleep(0.05)
     raise AssertionError(log.read_text() if log.exists() else f"no {log}")
 
 

@@ -25,19 +25,6 @@ def fit_command(packed, prefix, *more):
     return [*words, "--model-prefix", prefix, *more]
 
 
-@pytest.fixture(scope="module")
-def straight(packed, tmp_path_factory):
-    """Prefix of an uninterrupted run of two workers."""
-    prefix = tmp_path_factory.mktemp("straight") / "model"
-    launched = Launched(TWO, fit_command(packed, prefix))
-    assert launched.end() == 0, launched.output
-    assert launched.nobody_is_left()
-    text = (prefix.parent / "log.txt").read_text()
-    assert "Node[0] Epoch[1] Validation-accuracy" in text
-    assert re.search(r"^\[worker 1\] .* Node\[1\] Epoch\[0\] Batch \[0-1\]", launched.output, re.M)
-    return prefix
-
-
 @pytest.mark.parametrize(
     "kv_stores",
     [("dist_sync", "device"),
@@ -112,8 +99,10 @@ def killed_in_the_second_epoch(command):
     return launched
 
 
-def test_a_killed_worker_restarts_and_sigterm_saves(packed, straight, tmp_path, capsys):
-    prefix = tmp_path / "model"
+def test_a_killed_worker_restarts_and_sigterm_saves(packed, tmp_path, capsys):
+    # Two gradients have the same sum in any order, so two devices of one process are a reference.
+    straight, prefix = tmp_path / "straight" / "model", tmp_path / "killed" / "model"
+    assert fit.main([*words_of(packed), "--cpus", "2", "--model-prefix", str(straight)]) == 0
     more = ("--num-epochs", 3)
     launched = killed_in_the_second_epoch(fit_command(packed, prefix, *more))
     launched.until(r"Node\[1\] Epoch.2. Batch .2-")
@@ -122,12 +111,14 @@ def test_a_killed_worker_restarts_and_sigterm_saves(packed, straight, tmp_path, 
     assert launched.nobody_is_left() and "restart 2" not in launched.output
     assert "was ended by SIGKILL" in launched.output
     assert re.search(r"continuing .* after epoch 1, update (9|1\d)", launched.output)
+    assert re.search(r"^\[worker 1\] .* Node\[1\] Epoch\[0\] Batch \[0-1\]", launched.output, re.M)
+    assert "Node[0] Epoch[1] Validation-accuracy" in (prefix.parent / "log.txt").read_text()
     # Moving statistics differ between the workers: the checkpoint holds those of both.
     assert_same(parameters(prefix, 2), parameters(straight, 2))
     assert history(prefix) == history(straight)
     stopped = re.findall(r"Stopped after update (\d+)", launched.output)
     assert len(stopped) == 2 and len(set(stopped)) == 1
-    assert (tmp_path / "model-last.npz").exists()
+    assert (prefix.parent / "model-last.npz").exists()
     # One worker continues.
     assert fit.main([*words_of(packed), "--model-prefix", str(prefix), *map(str, more)]) == 0
     log = capsys.readouterr().err
@@ -163,12 +154,6 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
     assert launched.nobody_is_left()
 
 
-def test_a_wrong_flag_or_file_is_not_retried():
-    launched = Launched(TWO, ["python", "-c", "import sys; sys.exit(2)"])
-    assert launched.end() == 2, launched.output
-    assert launched.nobody_is_left() and "restart" not in launched.output
-
-
 # --- network namespaces as separate machines ------------------------------------------------------
 
 # Replaces ssh: the host is an address of 10.77.0.0/24; a shell there runs the last argument.
@@ -179,12 +164,12 @@ exec ip netns exec "NAMESPACE-${1#10.77.0.}" sh -c "$last"
 """
 
 
-def launched_on_two_machines(tmp_path, namespaces, servers):
+def launched_on_two_machines(tmp_path, namespaces):
     """A launch from the first namespace with a worker in each of the others, connected."""
     (tmp_path / "ssh").write_text(_SSH.replace("NAMESPACE", namespaces[0].rpartition("-")[0]))
     (tmp_path / "ssh").chmod(0o755)
     (tmp_path / "hosts").write_text("10.77.0.2\n10.77.0.3\n")
-    flags = ("-n", "2", "-s", servers, "-H", tmp_path / "hosts", "--ssh", tmp_path / "ssh")
+    flags = (*TWO, "-H", tmp_path / "hosts", "--ssh", tmp_path / "ssh")
     command = (*WORKER, tmp_path / "end")
     launched = Launched(flags, command, before=("ip", "netns", "exec", namespaces[0]))
     launched.until("connected", times=2)
@@ -192,17 +177,17 @@ def launched_on_two_machines(tmp_path, namespaces, servers):
 
 
 def test_namespaces_as_separate_machines(tmp_path, namespaces):
-    launched = launched_on_two_machines(tmp_path, namespaces, servers="2")
+    launched = launched_on_two_machines(tmp_path, namespaces)
     assert re.search(
-        r"2 workers and 2 servers by ssh, the scheduler at 10\.77\.0\.1:", launched.output
+        r"2 workers and 1 server by ssh, the scheduler at 10\.77\.0\.1:", launched.output
     )
     assert re.search(r"^\[worker 1 10\.77\.0\.3\] connected to 2", launched.output, re.M)
-    inside = ip("netns", "pids", namespaces[2]).split()
+    inside = ip("netns", "pids", namespaces[1]).split()
     servers = [n for n in launched.members("mxnet.serving") if str(n) in inside]
     assert len(servers) == 1
     os.kill(servers[0], signal.SIGKILL)
     launched.until("launch: restart 1 of 3")
-    assert "server 1 on 10.77.0.3 was ended by SIGKILL" in launched.output
+    assert "server 0 on 10.77.0.2 was ended by SIGKILL" in launched.output
     launched.until("connected", times=2)
     (tmp_path / "end").touch()
     assert launched.end() == 0, launched.output
@@ -212,7 +197,7 @@ def test_namespaces_as_separate_machines(tmp_path, namespaces):
 
 @pytest.mark.slow
 def test_a_cut_link_ends_all_and_a_restart_continues(tmp_path, namespaces):
-    launched = launched_on_two_machines(tmp_path, namespaces, servers="1")
+    launched = launched_on_two_machines(tmp_path, namespaces)
     ip("-n", namespaces[0], "link", "set", "port3", "down")
     began = time.monotonic()
     launched.until("a worker has not responded for 20 s")

@@ -1,4 +1,3 @@
-import ast
 import subprocess
 import sys
 
@@ -56,11 +55,3 @@ def test_what_is_written_can_be_read(tmp_path):
             assert {name: found[name].tolist() for name in found.files} == {
                 "a": [0, 1, 2], "b": [[1, 0], [0, 1]],
             }  # fmt: skip
-
-
-def test_only_this_module_has_numpy_write_archives():
-    for path in (ROOT / "imagenet_trainer").rglob("*.py"):
-        if path.match("system/arrays.py") or "benchmarks" in path.parts:
-            continue
-        names = {getattr(node, "attr", "") for node in ast.walk(ast.parse(path.read_text("utf-8")))}
-        assert not names & {"savez", "savez_compressed"}, path

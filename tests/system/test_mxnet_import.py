@@ -18,6 +18,8 @@ def with_mxnet(tmp_path):
 
     def environment(statement):
         (tmp_path / "mxnet.py").write_text(statement + "\n")
+        # PyTorch, whose import takes longer than all else, is not the point.
+        (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None\n")
         return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
 
     return environment
