@@ -20,15 +20,11 @@ import torchvision_networks
 from gpu_bounds import Bounds, bound
 
 from imagenet_trainer import symbols
-from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.benchmarks.engine_speed import open_untrained, random_batch
+from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import why_not_mxnet
-from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.pytorch.step import compiled, shared
-from imagenet_trainer.engines.symbol import parameter_shapes
-from imagenet_trainer.train.initializers import initial_parameters
-
-_MEAN, _STD = (123.68, 116.779, 103.939), (58.393, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,11 @@ class Workload:
     copied: int  # bytes
     repeated: int  # networks that are trained twice
     seconds: int  # of the whole study
+
+    @property
+    def image_shape(self) -> Tuple[int, int, int]:
+        """Of the networks' input."""
+        return 3, self.side, self.side
 
     @property
     def gpus(self) -> Tuple[int, ...]:
@@ -99,16 +100,8 @@ class Study:
     def engine(self, name: str, batch: int, devices: Devices) -> Any:
         """An engine that trains a network, after the memory of the one before is free."""
         self.free()
-        side = self.workload.side
-        symbol = symbols.get_symbol(name, self.workload.classes, (3, side, side))
-        opened = open_engine(
-            symbol, devices, (batch, side, side, 3), _MEAN, _STD,
-            Training(Optimizer("sgd", 0.9, 1e-4)),
-        )  # fmt: skip
-        start = symbols.find(name).initializer
-        shapes = parameter_shapes(symbol, (3, side, side))
-        opened.set_params(*initial_parameters(*shapes, start, 0))
-        return opened
+        workload = self.workload
+        return open_untrained(name, devices, workload.image_shape, workload.classes, batch)
 
     def engine_of(self, name: str, batch: int) -> Any:
         """The engine of the last `speed`, or a new one."""
@@ -128,9 +121,7 @@ class Study:
 
     def batch(self, batch: int) -> Tuple[np.ndarray, np.ndarray]:
         """Images and labels, which are always the same."""
-        random, side = np.random.default_rng(0), self.workload.side
-        images = random.integers(0, 256, (batch, side, side, 3), np.uint8)
-        return images, random.integers(0, self.workload.classes, batch)
+        return random_batch(self.workload.image_shape, self.workload.classes, batch)
 
     # --- timing ----------------------------------------------------------------------------------
 
@@ -237,7 +228,6 @@ class Study:
 
     def speed(self, name: str, batch: int) -> None:
         """Train on one batch in host memory, compiled where that works."""
-        side = self.workload.side
         images, labels = self.batch(batch)
         try:
             engine = self.engine_of(name, batch)
@@ -248,9 +238,9 @@ class Study:
         self.keep(**{f"{name} {batch}": speed})
         found, remarks = self.numbers(), []
         if "flops" in found:
-            symbol = symbols.get_symbol(name, self.workload.classes, (3, side, side))
+            symbol = symbols.get_symbol(name, self.workload.classes, self.workload.image_shape)
             size = 4 if self.workload.dtype == "float32" else 2
-            upper = bound(symbol, side, Bounds(found["flops"], found["copy"]), size)
+            upper = bound(symbol, self.workload.side, Bounds(found["flops"], found["copy"]), size)
             remarks.append(f"{speed / upper:.2f} of the bound, {upper:.0f}")
         if self.workload.gpus:
             remarks.append(f"{torch.cuda.max_memory_reserved() / 2**30:.1f} GiB")

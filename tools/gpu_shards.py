@@ -19,7 +19,7 @@ def shard_speed(engine: Any, batch: int, study: Any, decode: str) -> Tuple[float
     """
     workload = study.workload
     settings = FitSettings(
-        data_train=_packed(study), batch_size=batch, image_shape=(3, workload.side, workload.side),
+        data_train=_packed(study), batch_size=batch, image_shape=workload.image_shape,
         num_classes=workload.classes, gpus=workload.gpus, engine="torch", decode=decode,
     )  # fmt: skip
     dataset = open_training_set(settings)

@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer import symbols
-from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines import Devices, Engine, Optimizer, Training
 from imagenet_trainer.engines.choice import TITLES, has_torch
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.speeds import WORTH, Kind, keep
@@ -23,26 +23,40 @@ def available_kinds() -> List[Kind]:
     return [(engine, dtype) for engine in engines for dtype in dtypes]
 
 
+def open_untrained(
+    network: str, devices: Devices, image_shape: Tuple[int, ...], classes: int, batch: int
+) -> Engine:
+    """An engine that trains a network with SGD, from its usual initial parameters."""
+    symbol = symbols.get_symbol(network, classes, image_shape)
+    _, height, width = image_shape
+    engine = open_engine(
+        symbol, devices, (batch, height, width, 3), (123.68, 116.779, 103.939),
+        (58.393, 57.12, 57.375), Training(Optimizer("sgd", 0.9, 1e-4)),
+    )  # fmt: skip
+    start = symbols.find(network).initializer
+    engine.set_params(*initial_parameters(*parameter_shapes(symbol, image_shape), start, 0))
+    return engine
+
+
+def random_batch(
+    image_shape: Tuple[int, ...], classes: int, batch: int
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (batch, height, width, 3) and labels int64 (batch,), always the same."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (batch, *image_shape[1:], 3), np.uint8)
+    return images, random.integers(0, classes, batch)
+
+
 class _Trained:
     """A network that trains on one batch in memory."""
 
     def __init__(
         self, network: str, kind: Kind, image_shape: Tuple[int, ...], classes: int, batch: int
     ) -> None:
-        engine_name, dtype = kind
-        symbol = symbols.get_symbol(network, classes, image_shape)
-        _, height, width = image_shape
-        self._engine = open_engine(
-            symbol, Devices(engine=engine_name, dtype=dtype), (batch, height, width, 3),
-            (123.68, 116.779, 103.939), (58.393, 57.12, 57.375),
-            Training(Optimizer("sgd", 0.9, 1e-4)),
-        )  # fmt: skip
-        start = symbols.find(network).initializer
-        shapes = parameter_shapes(symbol, image_shape)
-        self._engine.set_params(*initial_parameters(*shapes, start, 0))
-        random = np.random.default_rng(0)
-        self._images = random.integers(0, 256, (batch, height, width, 3), np.uint8)
-        self._labels = random.integers(0, classes, batch)
+        engine, dtype = kind
+        devices = Devices(engine=engine, dtype=dtype)
+        self._engine = open_untrained(network, devices, image_shape, classes, batch)
+        self._images, self._labels = random_batch(image_shape, classes, batch)
 
     def update(self) -> None:
         self._engine.train_batch(self._images, self._labels, 1e-3)

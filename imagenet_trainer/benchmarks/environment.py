@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks.packages import installed
@@ -26,15 +26,6 @@ from imagenet_trainer.system.wheels import (
 )
 
 
-class Advice(NamedTuple):
-    """Which engine would train, on which GPUs, and what to do."""
-
-    lines: List[str]
-    engine: str = ""  # none can train
-    gpus: Tuple[int, ...] = ()
-    to_do: Tuple[str, ...] = ()
-
-
 def print_environment() -> DoctorResult:
     """Print the report below the packages; return what was found."""
     plugins_ = found_plugins()
@@ -54,18 +45,21 @@ def print_environment() -> DoctorResult:
     if not machine.gpus:
         print("GPUs: none (nvidia-smi finds no NVIDIA driver)")
     found = advice(machine)
-    print("\n".join([*found.lines, *(f"to do: {one}" for one in found.to_do)]))
-    return DoctorResult(
-        found.engine, found.gpus, found.to_do, [*remarks, *(one.strip() for one in found.lines)],
-        plugins=plugins_, processors=processors(),
+    print("\n".join([*found.remarks, *(f"to do: {one}" for one in found.to_do)]))
+    return dataclasses.replace(
+        found,
+        remarks=[*remarks, *(one.strip() for one in found.remarks)],
+        plugins=plugins_,
+        processors=processors(),
         openmp_threads=int(threads) if threads.isdecimal() else 0,
         jpeg_library=jpeg_window.LIBRARY or "",
-        gpus=[FoundGpu(*gpu) for gpu in machine.gpus], driver=driver,
-    )  # fmt: skip
+        gpus=[FoundGpu(*gpu) for gpu in machine.gpus],
+        driver=driver,
+    )
 
 
-def advice(machine: Machine) -> Advice:
-    """Which engine and devices would be used, why, and what to install.
+def advice(machine: Machine) -> DoctorResult:
+    """Which engine and devices would be used, why (the remarks), and what to install.
 
     Each engine is asked about each device, by the functions that `fit` calls.
     """
@@ -74,20 +68,22 @@ def advice(machine: Machine) -> Advice:
     working = [engine for engine, problem in broken.items() if problem is None]
     if not working:
         found = [problem for engine, problem in broken.items() if problem and _found(engine)]
-        return Advice(
-            ["engine: none"], to_do=tuple(found or [f"no engine is installed; {how_to_install()}"])
-        )
+        to_do = found or [f"no engine is installed; {how_to_install()}"]
+        return DoctorResult(remarks=["engine: none"], to_do=to_do)
     if not machine.gpus:
         other = "; PyTorch is also installed: --engine torch" if len(working) > 1 else ""
-        return Advice([*lines, _engine_line(working[0], ()) + other], working[0])
+        lines.append(_engine_line(working[0], ()) + other)
+        return DoctorResult(working[0], remarks=lines)
     numbers = range(len(machine.gpus))
     for engine in working:
         reasons = {number: _problem(engine, number) for number in numbers}
         lines += dict.fromkeys(f"  {r.split(';')[0]}" for r in reasons.values() if r)
         usable = tuple(number for number, reason in reasons.items() if reason is None)
         if usable:
-            return Advice([*lines, _engine_line(engine, usable)], engine, usable)
-    return Advice([*lines, *_for_the_gpus(machine), _engine_line(working[0], ())], working[0])
+            lines.append(_engine_line(engine, usable))
+            return DoctorResult(engine, usable, remarks=lines)
+    lines += [*_for_the_gpus(machine), _engine_line(working[0], ())]
+    return DoctorResult(working[0], remarks=lines)
 
 
 def gpu_remarks(machine: Machine, driver: str) -> List[str]:

@@ -1,12 +1,12 @@
 """Make any number of photographs for measurements: crops of the package's own."""
 
 import os
-from importlib import resources
 from typing import List, Sequence
 
 import cv2
 import numpy as np
 
+from imagenet_trainer import assets
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.packing.conversion import Conversion, convert, encode
@@ -71,13 +71,5 @@ def pack_photographs(folder: str, count: int) -> str:
 
 def _package_photographs() -> List[np.ndarray]:
     """Return the package's photographs ordered by name, each BGR uint8 (height, width, 3)."""
-    folder = resources.files("imagenet_trainer.assets") / "photos"
-    names = sorted(
-        (synset.name, file.name, file)
-        for synset in folder.iterdir()
-        if synset.is_dir()
-        for file in synset.iterdir()
-        if file.name.endswith(".jpg")
-    )
-    encoded = [np.frombuffer(file.read_bytes(), np.uint8) for _, _, file in names]
-    return [cv2.imdecode(data, cv2.IMREAD_COLOR) for data in encoded]
+    files = sorted(assets.path("photos").rglob("*.jpg"))
+    return [cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) for path in files]

@@ -60,7 +60,7 @@ def _write_small(folder: str) -> List[str]:
 
 
 def _opening(paths: List[str], rounds: int) -> Figures:
-    before = _resident()
+    before = resident_memory()
     seconds = []
     for turn in range(rounds):
         begin = time.perf_counter()
@@ -68,7 +68,7 @@ def _opening(paths: List[str], rounds: int) -> Figures:
             seconds.append(time.perf_counter() - begin)
             count = len(shards)
             if turn == 0:
-                added = _resident() - before
+                added = (resident_memory() - before) / 1e6
     print(f"{count:,} records in {_SHARDS} shards")
     print(f"opened in            {statistics.median(seconds):6.3f} s   (target: under 2 s)")
     print(f"memory added         {added:6.0f} MB  (target: under 300 MB)")
@@ -83,11 +83,6 @@ def _opening(paths: List[str], rounds: int) -> Figures:
         print(f"{name:<20} {statistics.median(seconds):6.3f} s   (target: under 0.2 s)")
         figures[f"{named(name)}_seconds"] = statistics.median(seconds)
     return figures
-
-
-def _resident() -> float:
-    """Resident megabytes of this process."""
-    return resident_memory() / 1e6
 
 
 # --- reading a disk ----------------------------------------------------------------------------
