@@ -21,7 +21,7 @@ from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.files import SYMBOL
-from imagenet_trainer.runs.run import Run
+from imagenet_trainer.runs.run import Run, json_text
 from imagenet_trainer.system.files import file_error
 
 _SHAPES = "model-shapes.json"
@@ -106,11 +106,7 @@ class ArchivedRun(Run):
         if not self.has_symbol():
             raise InputError(f"{self.symbol_path}: is not in the archive; give a complete one")
         text = next(text for name, text in self._texts.items() if name.endswith(SYMBOL))
-        try:
-            json.loads(text)
-            return text.decode()
-        except ValueError as error:
-            raise InputError(f"{self.symbol_path}: is damaged ({error}); copy it again") from error
+        return json_text(text, self.symbol_path)
 
     def params_sha256(self, epoch: int) -> str:
         """SHA-256 of the parameters of an epoch, hexadecimal."""

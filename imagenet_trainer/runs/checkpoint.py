@@ -192,9 +192,7 @@ class CheckpointFiles(NamedTuple):
             return None
         try:
             return Preprocessing.of_dict(_about(self.state)["preprocessing"])
-        except (
-            Exception
-        ) as error:  # zipfile, zlib, NumPy and JSON each raise their own for a damaged file
+        except (ValueError, TypeError) as error:
             raise InputError(
                 f"{self.state}: is damaged ({error}); remove it and its .params"
             ) from error
@@ -203,7 +201,7 @@ class CheckpointFiles(NamedTuple):
         """The progress, without reading the rest; None if the .npz is not there or damaged."""
         try:
             return _progress(_about(self.state))
-        except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
+        except (ValueError, TypeError):
             return None
 
     def selection(self) -> Optional[Scores]:
@@ -214,7 +212,7 @@ class CheckpointFiles(NamedTuple):
         try:
             about = _about(self.state)
             return _scores(about, "minival") or _scores(about, "validation")
-        except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
+        except (ValueError, TypeError):
             return None
 
     def remove(self) -> None:
@@ -296,8 +294,15 @@ def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
 
 
 def _about(path: Path) -> Dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        about = json.loads(str(file["about"]))
+    """The description in an .npz without its arrays; ValueError if it cannot be read.
+
+    TypeError, where its fields are used, means a field that another version wrote.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(str(file["about"]))
+    except Exception as error:  # as in `read_arrays`
+        raise ValueError(str(error)) from error
     check(about, _ABOUT)
     return about
 

@@ -313,12 +313,7 @@ class Run(RunFiles):
                     f"{commands.read_parameters(str(path))}"
                 )
             raise InputError(f"{self.symbol_path}: does not exist; {commands.TRAIN_FIRST}")
-        data = read_bytes(self.symbol_path)
-        try:
-            json.loads(data)
-            return data.decode()
-        except ValueError as error:
-            raise InputError(f"{self.symbol_path}: is damaged ({error}); copy it again") from error
+        return json_text(read_bytes(self.symbol_path), self.symbol_path)
 
     def write_history(self, rows: Sequence[Mapping[str, Any]], as_parquet: bool = False) -> None:
         """Write all rows, also as Parquet if wanted; a missing value is an empty cell."""
@@ -330,6 +325,15 @@ class Run(RunFiles):
     def read_history(self) -> List[Dict[str, str]]:
         """All rows, values as text; [] if there are none."""
         return history.read(self.history_path)
+
+
+def json_text(data: bytes, path: Path) -> str:
+    """The bytes of a JSON file as text; InputError with its path if they are none."""
+    try:
+        json.loads(data)
+        return data.decode()
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged ({error}); copy it again") from error
 
 
 def parts_in(settings: Mapping[str, Any]) -> Parts:

@@ -35,8 +35,9 @@ def check_shared(run: Run, workers: Workers) -> None:
     with together(workers):
         if workers.rank == 0:
             path.touch()
-    tries = iter(range(_LOOKS))
-    while not path.exists() and next(tries, None) is not None:
+    for _ in range(_LOOKS):
+        if path.exists():
+            break
         time.sleep(1)
     missing = np.flatnonzero(gathered(np.array([not path.exists()], np.float64), workers))
     if workers.rank == 0:

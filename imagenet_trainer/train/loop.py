@@ -251,9 +251,10 @@ def validate(
         np.array([*counts, *bad], np.float64)
     )
     observers.on_bad_totals(dict(zip(ACTIONS, map(int, bad))))
-    hits = int(rank1), int(rank5), float(loss), int(rank_k)
     mean = precision.result(engine, len(dataset.classes)) if precision else None
-    return Scores(int(images), *hits, settings.top_k or 5, mean)
+    return Scores(
+        int(images), int(rank1), int(rank5), float(loss), int(rank_k), settings.top_k or 5, mean
+    )
 
 
 def finish_epoch(

@@ -108,28 +108,28 @@ class MemoryForecast:
 
 def attempt(setup: TrainingSetup, batch: int) -> bool:
     """Whether two updates with this batch fit; the second also holds the optimizer's state."""
-    setup = replace(setup, settings=replace(setup.settings, batch_size=batch))
-    _, height, width = setup.settings.image_shape
-    classes = number_of_classes(setup.settings)
-    symbol = setup.symbol(classes)
-    images = np.zeros((batch, height, width, 3), np.uint8)
-    labels = made_labels(setup.settings, np.zeros(batch, np.int64), classes)
-    mix = (
-        Mix(labels, np.ones(batch, np.float32))
-        if mixing_of(setup.settings, setup.settings.seed)
-        else None
-    )
+    settings = replace(setup.settings, batch_size=batch)
     try:
-        engine = setup.open_engine(symbol)
-        for _ in range(2):
-            engine.train_batch(images, labels, _RATE, mix)
-        engine.read_counts()
+        _make_two_updates(replace(setup, settings=settings), number_of_classes(settings))
         return True
     except DeviceMemoryError:
         return False
     finally:
-        engine = None  # type: ignore[assignment]
         _free_memory()
+
+
+def _make_two_updates(setup: TrainingSetup, classes: int) -> None:
+    """Train on black images; the engine is gone when this returns."""
+    settings, batch = setup.settings, setup.settings.batch_size
+    _, height, width = settings.image_shape
+    images = np.zeros((batch, height, width, 3), np.uint8)
+    labels = made_labels(settings, np.zeros(batch, np.int64), classes)
+    is_mixed = mixing_of(settings, settings.seed)
+    mix = Mix(labels, np.ones(batch, np.float32)) if is_mixed else None
+    engine = setup.open_engine(setup.symbol(classes))
+    for _ in range(2):
+        engine.train_batch(images, labels, _RATE, mix)
+    engine.read_counts()
 
 
 def _free_memory() -> None:
