@@ -93,7 +93,7 @@ class Run(RunFiles):
         folder = Path(self.prefix)
         if is_archive(self.prefix):
             return f"is an archive; start from its network with --pretrained {self.prefix},EPOCH"
-        if not folder.is_dir():
+        if not folder.is_dir() and not self.prefix.endswith("/"):
             return ""
         found = sorted(path.name[: -len(SYMBOL)] for path in folder.glob(f"*{SYMBOL}"))
         return f"is a folder; add the name of the run: {folder / (found or ['model'])[0]}"

@@ -95,13 +95,15 @@ class Tracker:
         """Do nothing: services keep the points that a rollback repeats."""
 
     def close(self, how: str, update: int, result: Mapping[str, Any]) -> None:
-        """End the tracked run; wait for the service, but not for ever."""
+        """End the tracked run; wait for the service, but not for ever, nor if it failed."""
+        if self._failed:
+            return
         known = {name: value for name, value in result.items() if isinstance(value, (int, float))}
         self._waiting.put(lambda service: service.finish(how, update, known))
         self._waiting.put(None)
         patience = min(self._patience, _SIGNAL_SECONDS if how == "interrupted" else math.inf)
         self._thread.join(patience)
-        if self._thread.is_alive() and not self._failed:
+        if self._thread.is_alive():
             self._fail(f"it did not end within {patience:g} seconds")
 
     # --- in the thread -------------------------------------------------------------------------
@@ -114,7 +116,7 @@ class Tracker:
                 if self._failed:
                     return
                 call(service)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # whatever the library raises
             self._fail(one_line(error))
 
     def _fail(self, reason: str) -> None:

@@ -16,23 +16,24 @@ class Listener:
     def __init__(self, name: str, folder: Path, log: Callable[[str], None]) -> None:
         self._plugin, observe = plugins.load("observers", name)
         self._log = log
+        self._has_failed = False
         self._listener = self._call(observe, folder)
-        if self._listener is not None and not callable(self._listener):
+        if not self._has_failed and not callable(self._listener):
             self._stop("it returned no function")
 
     def __call__(self, event: Dict[str, Any]) -> None:
         """Pass an event."""
-        if self._listener is not None:
+        if not self._has_failed:
             self._call(self._listener, event)
 
     def _call(self, function: Any, argument: Any) -> Any:
         try:
             return function(argument)
-        except Exception as error:
+        except Exception as error:  # whatever it raises
             self._stop(plugins.one_line(error))
 
     def _stop(self, reason: str) -> None:
-        self._listener = None
+        self._has_failed = True
         self._log(
             f"--observers {self._plugin.name}: {self._plugin.description} failed and gets no more "
             f"events: {reason}"

@@ -559,6 +559,7 @@ def test_a_prefix_that_names_a_folder_or_a_file(tmp_path):
         text = Run(str(tmp_path / "a" / name)).misnamed()
         assert "file" in text and text.endswith(f": {made.prefix}")
     assert made.misnamed() == Run(str(tmp_path / "b" / "model")).misnamed() == ""
+    assert Run(f"{tmp_path}/new/").misnamed().endswith(f": {tmp_path}/new/model")
 
 
 def test_wrong_values_in_a_checkpoint_are_one_line(model):

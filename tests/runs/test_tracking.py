@@ -97,6 +97,19 @@ def test_a_training_does_not_wait_for_a_service(tmp_path, lines, monkeypatch):
     assert len(lines) == 1 and "within 0.05 seconds" in lines[0]
 
 
+def test_a_service_that_takes_no_values_is_not_waited_for_at_the_end(tmp_path, lines, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(tracking, "open_service", lambda name, run: release.wait(30))
+    monkeypatch.setattr(tracking, "_MOST_WAITING", 1)
+    tracker = Tracker("wandb", tmp_path, {}, lines.append)
+    for update in (1, 2):
+        tracker.write(update, {"train/loss": 1.0})
+    monkeypatch.setattr(tracker._thread, "join", pytest.fail)
+    tracker.close("finished", 2, {})
+    release.set()
+    assert len(lines) == 1 and "it does not take the values any more" in lines[0]
+
+
 def test_a_missing_library_names_the_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(InputError, match=r"--track wandb: .*pip install"):

@@ -247,6 +247,11 @@ def print_largest_batch(settings: FitSettings) -> int:
     trials, images = Trials(setup, processes, report), images_of(settings)
     most = _MAX_BATCH if images is None else max(step, images // processes // step * step)
     size = largest(trials, first, step, min(most, _MAX_BATCH))
+    if not size:
+        raise InputError(
+            f"--find-batch: {step * processes} images are too many; use a smaller --image-shape or "
+            "--network, or other devices"
+        )
     which = "the largest that fits, within one sixteenth"
     if size == most:
         which = f"fits; no multiple of {step * processes} up to all {images} images is larger"

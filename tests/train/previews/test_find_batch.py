@@ -130,6 +130,13 @@ def test_a_system_without_peak_memory_is_refused(monkeypatch, fit_words, capsys)
     assert "--find-batch: " in capsys.readouterr().err
 
 
+def test_no_batch_that_fits_is_an_error(monkeypatch, fit_words, capsys):
+    memory(monkeypatch, free=3000)
+    monkeypatch.setattr(batch, "attempt", lambda setup, size: False)
+    assert fit.main([*fit_words, "--find-batch"]) == 2
+    assert "--find-batch: 8 images are too many; use a smaller" in capsys.readouterr().err
+
+
 FORESEEN = """
 import numpy as np
 from imagenet_trainer.train.previews import batch_size as batch
