@@ -26,13 +26,6 @@ def format_shards(count: int) -> str:
     return "1 shard" if count == 1 else f"{count:,} shards"
 
 
-def format_duration(seconds: float) -> str:
-    """`0:07`, `12:30`, `3:05:00`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 class ProgressDisplay:
     """A progress bar on a terminal; elsewhere a line every ten seconds. Thread-safe.
 
@@ -70,7 +63,7 @@ class ProgressDisplay:
             return
         self._last_line = now
         rate = (done - self._first) / (now - self._start)
-        left = format_duration((total - done) / rate)
+        left = tqdm.format_interval(round((total - done) / rate))
         print(
             f"{self._name}: {done:,} of {total:,}, {rate:,.0f} images/s, {left} left, "
             f"{rejected:,} {self._bad}",
