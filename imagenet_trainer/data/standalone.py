@@ -219,7 +219,7 @@ class Loader(_OfDataset):
         while self.update < end:
             try:
                 batch = next(self._running())
-            except BaseException:
+            except BaseException:  # Ctrl-C too: the next iteration starts threads again
                 self._stop()
                 raise
             self.update += 1

@@ -152,7 +152,11 @@ class _Images:
         key %= 1 << 64
         if not stem or stem in (".", ".."):
             return f"{key:08d}{again}{usual[0]}"
-        return f"{stem}{'' if self._times[_stem(name)] == 1 else f'-{key}'}{again}{extension}"
+        if self._times[_stem(name)] > 1:
+            stem = f"{stem}-{key}"
+            if _stem(stem + extension) in self._times:  # another image has this name
+                again = f"-{number}"
+        return f"{stem}{again}{extension}"
 
 
 def _stem(name: str) -> str:

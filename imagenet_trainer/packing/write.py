@@ -172,7 +172,7 @@ def _write_records(
                     writer.mark()
                     last_mark = time.monotonic()
             writer.end()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what is converted is kept
             with contextlib.suppress(OSError):
                 writer.mark_now()
             raise

@@ -73,6 +73,18 @@ def test_names_that_occur_once_are_kept(tmp_path):
     assert {name[-4:] for name in files(tmp_path / "jpeg")} == {".jpg"}
 
 
+def test_a_name_with_a_key_is_no_other_image_s_name(tmp_path):
+    images, prefix = packed_files(tmp_path)
+    Path(f"{prefix}.lst").write_text(
+        "1\t0\tcircle/000.png\n2\t0\tcircle/000-1.png\n3\t1\tcross/000.png\n"
+    )
+    (images / "circle" / "001.png").rename(images / "circle" / "000-1.png")
+    assert im2rec.main(["--pass-through", prefix, str(images)]) == 0
+    assert im2rec.main(["--unpack", prefix, str(tmp_path / "out")]) == 0
+    assert len(files(tmp_path / "out")) == 3
+    assert (tmp_path / "out" / "circle" / "000-1.png").exists()
+
+
 def test_an_interrupted_command_continues(tmp_path):
     _, prefix = packed_files(tmp_path)
     arguments = f"{prefix}.rec", f"{prefix}.lst", str(tmp_path / "out")
