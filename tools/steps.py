@@ -93,7 +93,7 @@ def _as_child(steps: Sequence[Step], first: int, pipe: int) -> int:
     for step in steps[first:]:
         try:
             step.call()
-        except BaseException:
+        except BaseException:  # a step that exits has no result either
             sys.stdout.flush()
             traceback.print_exc(file=sys.stdout)
             return 1

@@ -142,7 +142,7 @@ def _be_command(
         code = main()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
-    except BaseException:
+    except BaseException:  # none may reach the storm's own code in this child
         traceback.print_exc()
     finally:
         try:

@@ -47,7 +47,7 @@ class Plugin(NamedTuple):
         """Import it. Raises ArgumentError if that fails, or if it is not callable."""
         try:
             found = self.entry_point.load()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # whatever a module of others does at its import
             raise self.error(
                 f"cannot be imported: {one_line(error)}; install or remove the package"
             ) from error

@@ -278,8 +278,10 @@ def command(text: str) -> Tuple[str, ...]:
 
 
 def _range(low: float, high: float, above: bool, below: bool = False) -> str:
+    # The format `g` would make 1e+06 of the integer 1000000.
+    least, most = (f"{end:g}" if isinstance(end, float) else str(end) for end in (low, high))
     if below:
-        return f"{low:g} or more, and below {high:g}"
+        return f"{least} or more, and below {most}"
     if high == math.inf:
-        return f"above {low:g}" if above else f"{low:g} or more"
-    return f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"
+        return f"above {least}" if above else f"{least} or more"
+    return f"above {least}, at most {most}" if above else f"from {least} to {most}"

@@ -49,6 +49,7 @@ def error_of(capsys, *argv):
         (["-b", "3"], ["-b: no such flag; did you mean --batch-size?"]),
         (["--weight-decay=3"], ["--weight-decay=3: no such flag; did you mean --wd?"]),
         (["--image-shape", "3x2x2"], ["'3x2x2': must be comma-separated integers"]),
+        (["--num-epochs", "2000000"], ["must be from 1 to 1000000"]),
         (["--train-fraction", "2"], ["'2': must be above 0, at most 1"]),
         (["runs/a"], ["runs/a: unexpected argument; did you mean --model-prefix runs/a?"]),
         (["resnet"], ["resnet: unexpected argument ("]),
