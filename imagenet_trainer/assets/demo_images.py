@@ -90,7 +90,7 @@ def folder_name(class_name: str) -> str:
 def _write_part(target: Path, images: Dict[str, "np.ndarray"]) -> None:
     from PIL import Image
 
-    if target.exists():
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
         existing = {path.relative_to(target).as_posix() for path in target.glob("*/*")}
         if existing != set(images):
             raise InputError(

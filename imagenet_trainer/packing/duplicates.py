@@ -9,7 +9,7 @@ have hashes that many images share; these are not compared.
 import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
@@ -74,17 +74,7 @@ def find_duplicates(
         opened = {name: stack.enter_context(Shards(paths)) for name, paths in sets.items()}
         total = sum(map(len, opened.values()))
         for name, shards in opened.items():
-
-            def read(record: int, name: str = name, shards: Shards = shards) -> Tuple:
-                content = shards.record(record)
-                shard, number = shards.locate(record)
-                image = PackedImage(name, shard, number, content.id, content.label)
-                digest = b""  # of a record without an image, as other programs write them
-                if content.image:
-                    digest = hashlib.blake2b(content.image, digest_size=16).digest()
-                return image, digest, 0 if near is None else difference_hash(content.image)
-
-            for image, digest, image_hash in in_order(read, range(len(shards)), threads):
+            for image, digest, image_hash in _read(name, shards, near is not None, threads):
                 images.append(image)
                 digests.append(digest)
                 hashes.append(image_hash)
@@ -101,6 +91,24 @@ def find_duplicates(
         return tuple(tuple(images[number] for number in group) for group in groups)
 
     return Duplicates(of_images(same), of_images(similar))
+
+
+def _read(
+    name: str, shards: Shards, hashed: bool, threads: int
+) -> Iterator[Tuple[PackedImage, bytes, int]]:
+    """Each image of a set, its digest, and its difference hash if `hashed`, or else 0.
+
+    The digest of a record without an image, as other programs write them, is empty.
+    """
+
+    def read(record: int) -> Tuple[PackedImage, bytes, int]:
+        content = shards.record(record)
+        shard, number = shards.locate(record)
+        image = PackedImage(name, shard, number, content.id, content.label)
+        digest = hashlib.blake2b(content.image, digest_size=16).digest() if content.image else b""
+        return image, digest, difference_hash(content.image) if hashed else 0
+
+    return in_order(read, range(len(shards)), threads)
 
 
 def difference_hash(image: memoryview) -> int:

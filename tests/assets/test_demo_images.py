@@ -84,6 +84,7 @@ def test_a_killed_command_starts_again(tmp_path, monkeypatch, data):
         patch.setattr(Image.Image, "save", killed)
         assert main([str(tmp_path / "new")]) == 130
     assert not (tmp_path / "new" / "train").exists()
+    (tmp_path / "new" / "train").mkdir()  # an empty folder is filled
     assert main([str(tmp_path / "new")]) == 0
     assert len(list((tmp_path / "new" / "train").glob("*/*.png"))) == 30
     assert sorted(os.listdir(tmp_path / "new")) == ["train", "val"]
