@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from conftest import ROOT, one_line_error, run
+from conftest import ROOT, one_line_failure
 
 from imagenet_trainer import config, symbols
+from imagenet_trainer import published as command
 from imagenet_trainer.convert import published
 from imagenet_trainer.convert.model_zoo import CHECKPOINTS
 from imagenet_trainer.data.classes import are_placeholders
@@ -120,10 +121,10 @@ def test_names_of_the_published_parameters(network, some, count):
     assert len(names) == count
 
 
-def test_the_table_and_unknown_names(tmp_path):
-    result = run("-m", "imagenet_trainer.published", env={"MXNET_HOME": str(tmp_path)})
-    lines = result.stdout.splitlines()
-    assert len(lines) == 1 + len(CHECKPOINTS)
-    assert "resnet-50" in result.stdout and "not there" in lines[1]
-    result = run("-m", "imagenet_trainer.published", "--name", "resnet-269", check=None)
-    one_line_error(result, "published: error: resnet-269: ", "vgg16")
+def test_the_table_and_unknown_names(models, capsys):
+    assert command.main([]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 + len(CHECKPOINTS)
+    assert "resnet-50" in printed and "not there" in printed.splitlines()[1]
+    line = one_line_failure(command.main, "published", capsys)("--name", "resnet-269")
+    assert line.startswith("resnet-269: ") and "vgg16" in line
