@@ -12,7 +12,7 @@ import traceback
 from types import FrameType
 from typing import Callable, Iterator, List, Optional, TextIO, Tuple, cast
 
-from imagenet_trainer.text import PrintableOutput, printable
+from imagenet_trainer.text import OUTPUT, PrintableOutput, printable
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LIBRARIES_NEED = 1 << 30  # bytes of address space; NumPy and OpenCV on few processors
@@ -127,7 +127,7 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
             report = _report_of(error)
             if report is None:
                 raise
-            if isinstance(error, OSError) and error.filename is None:
+            if isinstance(error, OSError) and error.filename == OUTPUT:
                 _discard_output()
         unraisable.clear()  # what failed while objects were removed because of the error
         message, code = report
@@ -213,7 +213,8 @@ def _report_of(error: Exception) -> Optional[Tuple[str, int]]:
         message = f"out of memory{reason}; close other programs or process less at a time"
         return message, InputError.exit_code
     if isinstance(error, OSError):
-        message = f"{error.filename or 'standard output'}: {error.strerror or error}"
+        reason = error.strerror or str(error)
+        message = f"{error.filename}: {reason}" if error.filename else reason
         return message, (TemporaryError if is_temporary(error) else InputError).exit_code
     return None
 

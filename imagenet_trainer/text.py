@@ -6,11 +6,14 @@ only place that neutralises them: `printable` for consoles, logs, pages and pict
 for tables.
 """
 
+import contextlib
 import csv
 import json
 import re
 import unicodedata
-from typing import IO, Any, Iterable, TextIO
+from typing import IO, Any, Iterable, Iterator, TextIO
+
+OUTPUT = "standard output"  # in messages
 
 # Control and format characters (those for direction among them), surrogates, and the separators of
 # lines and paragraphs. The two joiners are part of the spelling in several alphabets.
@@ -73,15 +76,24 @@ def json_line(value: Any, **options: Any) -> str:
 
 
 class PrintableOutput:
-    """A text stream that passes on `printable` text, line breaks and tabs to another stream."""
+    """A text stream that passes on `printable` text, line breaks and tabs to standard output.
+
+    The `filename` of its errors is OUTPUT.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Write text; returns the number of its characters."""
-        self._stream.write(printable(text, _LAYOUT))
+        with _errors_of_output():
+            self._stream.write(printable(text, _LAYOUT))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with _errors_of_output():
+            self._stream.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts."""
@@ -90,6 +102,15 @@ class PrintableOutput:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _errors_of_output() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = OUTPUT
+        raise
 
 
 def _is_visible(character: str) -> bool:
