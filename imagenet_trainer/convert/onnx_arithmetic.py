@@ -1,11 +1,10 @@
 """Arithmetic and shape operators in ONNX: see `onnx_builder`."""
 
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from imagenet_trainer.convert.onnx_builder import OPERATORS, Builder
-from imagenet_trainer.graph.implementations import UnsupportedError
+from imagenet_trainer.convert.onnx_builder import OPERATORS, Builder, fixed
 
 _LARGEST = 2**31 - 1  # an index beyond every axis
 
@@ -103,10 +102,7 @@ for _name, _op in {
 
 def _constants(name: str, value: float) -> None:
     def compute(onnx: Builder) -> str:
-        if None in onnx.output_shape:
-            raise UnsupportedError("a shape that depends on the batch size is not supported")
-        shape = [length or 1 for length in onnx.output_shape]
-        return onnx.constant(np.full(shape, value, np.float32), "value")
+        return onnx.constant(np.full(fixed(onnx.output_shape), value, np.float32), "value")
 
     def like(onnx: Builder, x: str) -> str:
         from onnx import numpy_helper
@@ -177,9 +173,7 @@ def slice_like(onnx: Builder, x: str, like: str) -> str:
     """The beginning of x, with the length of `like` along some axes."""
     pairs = zip(onnx.output_shape, onnx.shapes[x])
     shorter = {axis: new for axis, (new, old) in enumerate(pairs) if new != old}
-    if None in shorter.values():
-        raise UnsupportedError("a shape that depends on the batch size is not supported")
-    ends: List[int] = [length or 1 for length in shorter.values()]
+    ends = fixed(list(shorter.values()))
     return _slice(onnx, x, list(shorter), [0] * len(ends), ends, [1] * len(ends)) if ends else x
 
 

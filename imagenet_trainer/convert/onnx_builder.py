@@ -69,7 +69,10 @@ class Builder:
     # --- nodes and constants -------------------------------------------------------------------
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node with one output; an empty name is an input that is omitted."""
+        """Add a node with one output; an empty name is an input that is omitted.
+
+        `onnx_file.write` refuses attributes that ONNX's operator does not have.
+        """
         return self.add_several(op, 1, *inputs, **attributes)[0]
 
     def add_several(self, op: str, count: int, *inputs: str, **attributes: Any) -> List[str]:
@@ -99,12 +102,12 @@ class Builder:
 
     def lengths(self, value: str, first: int = 0) -> Tuple[int, ...]:
         """Lengths of the axes from `first` on, none of which may depend on the batch size."""
-        return _fixed(self.shapes[value][first:])
+        return fixed(self.shapes[value][first:])
 
     def reshaped(self, value: str, shape: Sequence[Optional[int]]) -> str:
         """The value in another shape, in which at most one length depends on the batch size."""
         if value in self.constants:
-            return self.constant(self.constants[value].reshape(_fixed(shape)), "reshaped")
+            return self.constant(self.constants[value].reshape(fixed(shape)), "reshaped")
         if list(shape).count(None) > 1:
             raise UnsupportedError("two axes of its output depend on the batch size")
         target = [-1 if length is None else length for length in shape]
@@ -120,11 +123,12 @@ class Builder:
         """The value repeated along axes of length one, to the shape of the output."""
         pairs = zip(self.output_shape, self.shapes[value])
         # A length of 1 keeps that of the input.
-        target = _fixed([1 if new == old else new for new, old in pairs])
+        target = fixed([1 if new == old else new for new, old in pairs])
         return self.add("Expand", value, self.integers(target, "shape"))
 
 
-def _fixed(shape: Sequence[Optional[int]]) -> Tuple[int, ...]:
+def fixed(shape: Sequence[Optional[int]]) -> Tuple[int, ...]:
+    """The lengths; UnsupportedError if one depends on the batch size."""
     if None in shape:
         raise UnsupportedError("a shape that depends on the batch size is not supported here")
     return tuple(length for length in shape if length is not None)

@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.convert.onnx_builder import OPERATORS, Builder
+from imagenet_trainer.convert.onnx_builder import OPERATORS, Builder, fixed
 from imagenet_trainer.graph.implementations import UnsupportedError
 
 Ints = Tuple[int, ...]
@@ -73,9 +73,8 @@ def pooling(  # type: ignore[no-untyped-def]
             return onnx.add("Mul", whole, onnx.number(math.prod(sizes)))
         return whole
     stride, pad = stride or (1,) * len(kernel), pad or (0,) * len(kernel)
-    starts = [
-        np.arange(count or 1) * s - p for count, s, p in zip(onnx.output_shape[2:], stride, pad)
-    ]
+    counts = fixed(onnx.output_shape[2:])
+    starts = [np.arange(count) * s - p for count, s, p in zip(counts, stride, pad)]
     right = [
         max(p, int(first[-1]) + k - size) for first, size, k, p in zip(starts, sizes, kernel, pad)
     ]
@@ -105,10 +104,10 @@ def _counted(first: np.ndarray, kernel: int, size: int, pad: int) -> np.ndarray:
     return np.minimum(first + kernel, size + pad) - np.maximum(first, -pad)
 
 
-@OPERATORS.of("_contrib_AdaptiveAvgPooling2D")
-def adaptive_average_pooling(onnx: Builder, x: str, *, output_size: Ints) -> str:
+@OPERATORS.of("_contrib_AdaptiveAvgPooling2D", "output_size")
+def adaptive_average_pooling(onnx: Builder, x: str) -> str:
     """(n, c, h, w) to (n, c, *output_size)."""
-    sizes, wanted = onnx.lengths(x, 2), (output_size or (1,)) * (2 // len(output_size or (1,)))
+    sizes, wanted = onnx.lengths(x, 2), fixed(onnx.output_shape[2:])
     if wanted == (1, 1):
         return onnx.add("GlobalAveragePool", x)
     if not any(size % count for size, count in zip(sizes, wanted)):
@@ -137,13 +136,13 @@ def _averages(size: int, count: int) -> np.ndarray:
 )  # fmt: skip
 def bilinear_resize(onnx: Builder, x: str, like: str = "", *, align_corners: bool) -> str:
     """Bilinear interpolation to another height and width."""
-    _, *rest = onnx.output_shape
-    if not align_corners and 1 in rest[1:] and tuple(rest) != onnx.lengths(x, 1):
+    rest = fixed(onnx.output_shape[1:])
+    if not align_corners and 1 in rest[1:] and rest != onnx.lengths(x, 1):
         # MXNet uses the first pixel, ONNX one in the middle.
         raise UnsupportedError("an output of one row or column is not supported")
     zero, one = onnx.integers([0], "first"), onnx.integers([1], "last")
     batch = onnx.add("Slice", onnx.add("Shape", x), zero, one)
-    sizes = onnx.add("Concat", batch, onnx.integers([n or 1 for n in rest], "sizes"), axis=0)
+    sizes = onnx.add("Concat", batch, onnx.integers(rest, "sizes"), axis=0)
     corners = "align_corners" if align_corners else "half_pixel"
     return onnx.add(
         "Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode=corners

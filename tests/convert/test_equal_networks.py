@@ -20,6 +20,7 @@ from imagenet_trainer.engines.symbol import parameter_shapes
 FACTS = Path(__file__).with_name("equal_networks.json")
 QUICK = (
     "torchvision/resnet50", "torchvision/densenet121", "torchvision/inception_v3", "timm/vgg11_bn",
+    "torchvision/vgg11",
     "torchvision/googlenet", "torchvision/squeezenet1_0", "torchvision/alexnet",
     "timm/inception_resnet_v2", "torchvision/mobilenet_v3_small", "torchvision/efficientnet_b1",
     "timm/efficientnet_b0", "torchvision/convnext_tiny", "torchvision/regnet_y_1_6gf",
