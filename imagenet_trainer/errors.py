@@ -160,7 +160,9 @@ def _unraisable_errors() -> Iterator[List[str]]:
 
     def collect(one: "sys.UnraisableHookArgs") -> None:
         trace = traceback.format_exception(one.exc_type, one.exc_value, one.exc_traceback)
-        texts.append(f"Exception ignored in: {one.object!r}\n{''.join(trace)}")
+        what = one.err_msg or "Exception ignored in"  # from Python 3.14 on it names the object
+        where = "" if one.object is None else f": {one.object!r}"
+        texts.append(f"{what}{where}\n{''.join(trace)}")
 
     before, sys.unraisablehook = sys.unraisablehook, collect
     try:

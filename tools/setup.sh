@@ -3,7 +3,7 @@
 # Usage, from any folder, in bash, zsh or dash:  . tools/setup.sh [extra,...]     e.g. test
 #   EXTRAS   the same, for dash, whose `.` takes no arguments
 #   PYTHON   an interpreter; default: the first of python3, python3.12 ... python3.9 for which MXNet
-#            has a build, then of python3, python3.14, python3.13
+#            has a build, then of python3, python3.14, 3.13, 3.15
 #   ENGINE   mxnet or torch; default: MXNet where it can drive the devices, else PyTorch
 #   VENV     the environment's folder; default: .venv in the checkout
 
@@ -41,7 +41,8 @@ _setup_python() {
     for candidate in python3 python3.12 python3.11 python3.10 python3.9; do
         _setup_fits "$candidate" 9 12 && echo "$candidate" && return
     done
-    for candidate in python3 python3.14 python3.13; do
+    # 3.15 last: onnxruntime, for the extras export and test, has no build for it yet.
+    for candidate in python3 python3.14 python3.13 python3.15; do
         _setup_fits "$candidate" 9 99 && echo "$candidate" && return
     done
     echo "setup: no Python 3.9 or later found; install one, or name it: PYTHON=/path/to/python3.11" >&2

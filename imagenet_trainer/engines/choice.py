@@ -17,6 +17,7 @@ from imagenet_trainer.system.wheels import (
     how_to_install_mxnet,
     pip_install,
     this_machine,
+    why_no_mxnet,
     why_no_torch,
 )
 
@@ -88,8 +89,12 @@ def check_mxnet() -> None:
     """Raise ArgumentError if MXNet is not installed, or not beside a NumPy that it needs."""
     problem = installation_problem()
     if problem:
-        other = "use --engine torch, which is installed, or " if has_torch() else ""
-        raise ArgumentError("engine", "mxnet", f"{problem}; {other}{how_to_install_mxnet()}")
+        way_out = how_to_install_mxnet()
+        if has_torch():
+            no_build = why_no_mxnet(this_machine())
+            other = f" ({no_build})" if no_build else f", or {way_out}"
+            way_out = f"use --engine torch, which is installed{other}"
+        raise ArgumentError("engine", "mxnet", f"{problem}; {way_out}")
 
 
 def is_torch_worker() -> bool:

@@ -84,7 +84,9 @@ class ProbabilitiesFile:
     def __enter__(self) -> "ProbabilitiesFile":
         file = self._stack.enter_context(atomic_write(self._path))
         self._archive = self._stack.enter_context(zipfile.ZipFile(file, "w"))
-        self._rows: IO[bytes] = self._archive.open(_member("probabilities"), "w", force_zip64=True)
+        self._rows: IO[bytes] = self._stack.enter_context(
+            self._archive.open(_member("probabilities"), "w", force_zip64=True)
+        )
         about = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
         np.lib.format.write_array_header_1_0(self._rows, about)
         return self
@@ -117,7 +119,6 @@ class ProbabilitiesFile:
         self._finished = True
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._rows.close()
         if kind is None and not self._finished:
             unfinished = ValueError(f"{self._path}: finish() was not called")
             self._stack.__exit__(ValueError, unfinished, None)

@@ -164,7 +164,7 @@ def test_sizes_that_are_declared(tmp_path):
     # An extended header is read into memory; this one declares 3 GiB.
     extended = tarfile.TarInfo("header")
     extended.type, extended.size = tarfile.XHDTYPE, 3 << 30
-    with pytest.raises(InputError, match="header of"):
+    with pytest.raises(InputError, match="header"):
         ArchivedRun(write_header(tmp_path / "a.tar.gz", extended, tarfile.USTAR_FORMAT))
     sparse = tarfile.TarInfo(f"{NAME}-0001.params")
     sparse.type = tarfile.GNUTYPE_SPARSE

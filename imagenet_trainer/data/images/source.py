@@ -5,7 +5,7 @@ import stat
 from typing import BinaryIO, List, Union
 
 from imagenet_trainer.data.images.decode import check_length, read_error, read_file
-from imagenet_trainer.data.images.tars import TarImages
+from imagenet_trainer.data.images.tars import HEADER_BUFFER, TarImages
 from imagenet_trainer.errors import InputError
 
 
@@ -35,7 +35,7 @@ class Folder:
         self.size(name)
         path = os.path.join(self._root, name)
         try:
-            return open(path, "rb")
+            return open(path, "rb", buffering=HEADER_BUFFER)
         except OSError as error:
             raise read_error(path, error) from error
 

@@ -26,6 +26,8 @@ _COMPRESSED = {
 }
 # Reading headers waits for the disk or the network, not for the processor.
 _THREADS = 8
+# Bytes read at once for a header. Python's default is 128 KiB from 3.14 on, most of an image.
+HEADER_BUFFER = 8192
 _MOST_LINKS = 40  # in a chain of links, as in Linux
 
 Position = Tuple[int, int]  # byte offset in the outer tar, number of bytes
@@ -80,7 +82,7 @@ class TarImages:
 
     def open(self, name: str) -> BinaryIO:
         """An open file; reading it reads only what is requested. Errors as in `read`."""
-        return io.BufferedReader(_Range(self._descriptor, *self.locate(name)))
+        return io.BufferedReader(_Range(self._descriptor, *self.locate(name)), HEADER_BUFFER)
 
     def close(self) -> None:
         """Close the tar."""

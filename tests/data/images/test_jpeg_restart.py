@@ -28,9 +28,17 @@ def check_mutated(numbers):
             continue
         rewritten += 1
         remarks = []
-        assert np.array_equal(opencv.imdecode(file, FLAGS, remarks), opencv.imdecode(new, FLAGS))
+        before, after = pixels(file, remarks), pixels(new)
+        assert np.array_equal(before, after) if before is not None else after is None
         assert not remarks
     return rewritten
+
+
+def pixels(file, remarks=None):
+    try:
+        return opencv.imdecode(file, FLAGS, remarks)
+    except ValueError:  # OpenCV 5 refuses one of these files
+        return None
 
 
 def test_damaged_files():
