@@ -1,5 +1,6 @@
 """Fetches files of parameters: `hf://OWNER/NAME` from Hugging Face, or an address."""
 
+import hashlib
 import http.client
 import os
 from pathlib import Path
@@ -54,9 +55,11 @@ def _files(address: str, models: Path) -> Tuple[Path, List[Tuple[str, str, bool]
     parts = urlsplit(address)
     if not address.startswith(HUGGING_FACE):
         name = Path(parts.path).name
-        if not parts.netloc or not name:
+        if not parts.hostname or not name:
             raise ArgumentError("file", address, "is not the address of a file; give all of it")
-        return models / parts.netloc, [(address, name, True)]
+        # Many addresses end in model.safetensors, and some contain a password.
+        digest = hashlib.sha256(address.encode()).hexdigest()[:12]
+        return models / f"{parts.hostname}-{digest}", [(address, name, True)]
     repository = address[len(HUGGING_FACE) :].strip("/")
     owner, _, name = repository.partition("/")
     if not name or "/" in name or {owner, name} & {"", ".", ".."}:

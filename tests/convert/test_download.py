@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -55,10 +56,12 @@ def test_a_repository_is_fetched_once_with_its_configuration(served, tmp_path):
 
 def test_a_file_by_its_address(served, tmp_path):
     files, _, server = served
-    files["/x/net.params"] = b"parameters"
     assert is_address(f"{server}/x/net.params") and not is_address("x/net.params")
-    path = fetch(f"{server}/x/net.params", tmp_path)
-    assert path.endswith("/net.params") and name_of(f"{server}/x/net.params") == "net"
+    for folder in "xy":  # many addresses end in the same name
+        files[f"/{folder}/net.params"] = folder.encode()
+        path = fetch(f"{server}/{folder}/net.params", tmp_path)
+        assert path.endswith("/net.params") and Path(path).read_bytes() == folder.encode()
+    assert name_of(f"{server}/x/net.params") == "net"
 
 
 @pytest.mark.parametrize("fault", ["missing file", "missing bytes", "no server"])
