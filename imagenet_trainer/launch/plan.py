@@ -217,11 +217,12 @@ def ssh_jobs(member: Member, hosts: Sequence[Host], ssh: Sequence[str]) -> List[
     jobs = []
     for role, count in ((SERVER, member.servers), (WORKER, member.workers)):
         chosen = places(count, hosts)
+        names = [host.name for host in chosen]  # a machine may have several lines
         for number, host in enumerate(chosen):
-            shared = chosen.count(host) if role == WORKER else 1
+            shared = names.count(host.name) if role == WORKER else 1
             one = replace(
                 member, role=role, number=number, on_host=shared, name=host.name,
-                local=chosen[:number].count(host),
+                local=names[:number].count(host.name),
             )  # fmt: skip
             jobs.append(Job(f"{role} {number} on {host.name}", through_ssh(ssh, host, one), role))
     return jobs

@@ -158,6 +158,10 @@ def test_jobs_over_ssh():
     assert members_of(jobs[2]).on_host == 2 and members_of(jobs[4]).on_host == 1
     assert members_of(jobs[4]).name == "b"
     assert [members_of(job).local for job in jobs[2:]] == [0, 1, 0]
+    twice = plan.ssh_jobs(MEMBER, [Host("a", None, 2), Host("a")], ("ssh",))[2:]
+    assert [(members_of(job).local, members_of(job).on_host) for job in twice] == [
+        (0, 3), (1, 3), (2, 3)
+    ]  # fmt: skip
 
 
 def test_one_command_starts_all(monkeypatch):
