@@ -112,9 +112,6 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
     """Train epoch by epoch until the last one, or until a signal reaches one of the workers."""
     settings, progress = session.settings, session.progress
     coordinator.synchronise()
-    if progress.update == session.first_update(progress.epoch) and early_stopping.is_over(session):
-        observers.on_early_stop(*early_stopping.best_of(session.history))
-        return
     if coordinator.stopping:  # a signal while the session was opened: nothing has changed
         observers.log.info(
             f"Stopped before update {progress.update}; run the same command to continue"
@@ -122,6 +119,10 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
         return
     with contextlib.closing(stream_batches(session, observers.log.info)) as stream:
         while progress.epoch < settings.num_epochs:
+            is_between = progress.update == session.first_update(progress.epoch)
+            if is_between and early_stopping.is_over(session):
+                observers.on_early_stop(*early_stopping.best_of(session.history))
+                return
             progress = train_epoch(session, stream, progress, coordinator, observers)
             if not coordinator.stopping:
                 with session.evaluated_parameters():
@@ -132,9 +133,6 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
                 observers.on_interrupt(progress, coordinator.interrupts.signal or 0)
                 return
             progress = finish_epoch(session, progress, scores, minival, coordinator, observers)
-            if early_stopping.is_over(session):
-                observers.on_early_stop(*early_stopping.best_of(session.history))
-                return
 
 
 def train_epoch(

@@ -80,6 +80,10 @@ def test_an_interrupted_training_stops_at_the_same_epoch(words, stopped, tmp_pat
     # Once more: nothing is trained.
     assert fit.main(more) == 0
     assert history(prefix) == history(stopped)
+    assert capsys.readouterr().err.count("Stopped early") == 2
+    # The last epoch is no early stop: a higher patience alone would not continue.
+    assert fit.main([*more, "--num-epochs", str(last)]) == 0
+    assert "Stopped early" not in capsys.readouterr().err
     # A higher patience continues.
     assert fit.main([*more, "--patience", "3", "--num-epochs", str(last + 1)]) == 0
     assert len(history(prefix)) == last + 1
