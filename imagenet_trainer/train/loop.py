@@ -43,7 +43,6 @@ from imagenet_trainer.train.recovery import roll_back, write_with_retries
 from imagenet_trainer.train.scalar_writers import check_libraries
 from imagenet_trainer.train.session import Session, open_session
 from imagenet_trainer.train.stream import stream_batches
-from imagenet_trainer.train.teacher import predictions
 
 
 def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
@@ -143,7 +142,8 @@ def train_epoch(
     observers: Observers,
 ) -> Progress:
     """Make the remaining updates of an epoch; return the progress after the last of them."""
-    settings, engine, epoch = session.settings, session.engine, progress.epoch
+    settings, engine, teacher = session.settings, session.engine, session.teacher
+    epoch = progress.epoch
     begin, end = session.first_update(epoch), session.first_update(epoch + 1)
     interval, saved = _Interval(progress), time.monotonic()
     observers.log.open_bar(epoch, end - begin, progress.update - begin)
@@ -151,7 +151,7 @@ def train_epoch(
         batch = next(stream)
         mix = Mix(*batch.mix) if batch.mix else None
         rate = session.learning_rate(update) * progress.rate_scale
-        theirs = predictions(session.teacher, batch.images)
+        theirs = teacher.predict(batch.images) if teacher else None
         engine.train_batch(batch.images, batch.labels, rate, mix, theirs)
         observers.log.advance_bar()
         for report in batch.reports:

@@ -8,8 +8,6 @@ good teacher is patient and consistent", arXiv:2106.05237.
 from dataclasses import replace
 from typing import Optional
 
-import numpy as np
-
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.classes import Classes
@@ -88,8 +86,3 @@ def _devices_here(settings: FitSettings) -> Devices:
     if gpus and rank is not None:  # one of PyTorch's processes, which has one GPU
         gpus = (gpus[rank],)
     return replace(devices, gpus=gpus, kv_store="device", compression_threshold=None)
-
-
-def predictions(teacher: Optional[Engine], images: np.ndarray) -> Optional[np.ndarray]:
-    """The teacher's probabilities float32 (n, classes) of a batch; None without a teacher."""
-    return teacher.predict(images) if teacher else None

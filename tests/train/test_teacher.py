@@ -16,7 +16,7 @@ from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.trained import open_run as open_trained
 from imagenet_trainer.train import teacher as teacher_module
-from imagenet_trainer.train.teacher import open_teacher, predictions
+from imagenet_trainer.train.teacher import open_teacher
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +35,27 @@ def test_a_run_with_a_teacher_resumes_exactly(packed, teacher, tmp_path):
 
 def test_the_teacher_predicts_the_images_of_the_student(packed, teacher, tmp_path, monkeypatch):
     from imagenet_trainer.eval.network import open_network
-    from imagenet_trainer.train import loop
+    from imagenet_trainer.train import session
     from imagenet_trainer.train.engine import devices_of
 
     seen = []
 
-    def recorded(engine, images):
-        result = predictions(engine, images)
-        seen.append((images.copy(), result))
-        return result
+    def opened(*arguments):
+        engine = open_teacher(*arguments)
+        real = engine.predict
 
-    monkeypatch.setattr(loop, "predictions", recorded)
+        def predict(images):
+            seen.append((images.copy(), real(images)))
+            return seen[-1][1]
+
+        engine.predict = predict
+        return engine
+
+    monkeypatch.setattr(session, "open_teacher", opened)
     words = [*words_of(packed), "--teacher", f"{teacher},1", "--num-epochs", "1"]
     assert fit.main([*words, "--model-prefix", str(tmp_path / "model")]) == 0
     engine, _, _ = open_network(open_trained(str(teacher)), 1, devices_of(FitSettings()), 8)
+    assert len(seen) == 7
     for images, found in seen:
         np.testing.assert_allclose(found, engine.predict(images), atol=1e-6)
 
