@@ -6,7 +6,7 @@ pass. Here the device decides: the update reads `found` and changes nothing wher
 reads the outcome of an update while it waits for the loss of the next one.
 """
 
-from typing import Any, List, Mapping, NamedTuple, Optional
+from typing import List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from imagenet_trainer.engines.loss_scale import (
     SMALLEST,
     log_skipped,
 )
+from imagenet_trainer.engines.pytorch.host_copy import HostCopy
 from imagenet_trainer.system.arrays import Arrays
 
 
@@ -40,7 +41,7 @@ class DeviceLossScale:
         # although the scale cannot be the cause. Float32 represents all of them exactly.
         self._numbers = torch.tensor([FIRST, 0.0, 0.0, 0.0], device=device)
         self._last = torch.tensor([3], device=device)
-        self._pending: Optional[_Outcome] = None
+        self._pending: Optional[Tuple[int, HostCopy]] = None  # update, and the numbers after it
         self.skipped = 0  # updates, as far as the host has read
 
     @property
@@ -67,7 +68,7 @@ class DeviceLossScale:
             ]
         )
         self._numbers = torch.where(failed, before.index_fill(0, self._last, 1.0), after)
-        self._pending = _Outcome(self._numbers, update)
+        self._pending = update, HostCopy(self._numbers)
         return Overflow(scale, overflowed.float())
 
     def settle(self, rank: int) -> None:
@@ -77,12 +78,12 @@ class DeviceLossScale:
         """
         if self._pending is None:
             return
-        outcome, self._pending = self._pending, None
-        scale, _, skipped, failed = outcome.numbers()
+        (update, numbers), self._pending = self._pending, None
+        scale, _, skipped, failed = numbers.read().tolist()
         if failed:
-            raise NonFiniteLossError(outcome.update)
+            raise NonFiniteLossError(update)
         if skipped > self.skipped and rank == 0:
-            log_skipped(outcome.update, int(skipped), scale)
+            log_skipped(update, int(skipped), scale)
         self.skipped = int(skipped)
 
     def state(self) -> Arrays:
@@ -94,22 +95,3 @@ class DeviceLossScale:
         numbers = [*map(float, state.get(KEY, (FIRST, 0, 0))), 0.0]
         self._numbers = torch.tensor(numbers, device=self._device)
         self._pending, self.skipped = None, int(numbers[2])
-
-
-class _Outcome:
-    """The numbers after an update, on their way to the host."""
-
-    def __init__(self, numbers: Tensor, update: int) -> None:
-        self.update = update
-        self._numbers = numbers
-        self._copied: Any = None
-        if numbers.is_cuda:
-            self._numbers = torch.empty(numbers.shape, pin_memory=True)
-            self._numbers.copy_(numbers, non_blocking=True)
-            self._copied = torch.cuda.Event()
-            self._copied.record()
-
-    def numbers(self) -> List[float]:
-        if self._copied is not None:
-            self._copied.synchronize()
-        return self._numbers.tolist()

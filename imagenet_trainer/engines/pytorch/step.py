@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from imagenet_trainer.engines import Training
 from imagenet_trainer.engines.pytorch.devices import autocast
+from imagenet_trainer.engines.pytorch.host_copy import HostCopy
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
@@ -196,29 +197,18 @@ class StepResult:
         self._both = torch.cat([counts, moments])
         self._workers = workers.world_size if workers else 1
         self._sum = workers.begin_sum(self._both) if workers and self._workers > 1 else None
-        self._counts = self._both[:_COUNTS]
-        self._copied: Any = None
-        if self._both.is_cuda:
-            self._copied = torch.cuda.Event()
-            self._counts = torch.empty(_COUNTS, pin_memory=True)
-            if self._sum is None:
-                self._copy(torch.cuda.current_stream(self._both.device))
-            else:
-                with torch.cuda.stream(stream):
-                    self._sum.wait()  # this stream waits, not the host
-                    self._copy(stream)
-
-    def _copy(self, stream: Any) -> None:
-        self._counts.copy_(self._both[:_COUNTS], non_blocking=True)
-        self._copied.record(stream)
+        if self._sum is not None and self._both.is_cuda:
+            with torch.cuda.stream(stream):
+                self._sum.wait()  # this stream waits, not the host
+                self._counts = HostCopy(self._both[:_COUNTS])
+        else:
+            self._counts = HostCopy(self._both[:_COUNTS])
 
     def counts(self) -> np.ndarray:
         """Float64 (4,); waits for forward and the sum, but not for backward (except on a Mac)."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        elif self._sum is not None:
+        if self._sum is not None and not self._both.is_cuda:
             self._sum.wait()
-        return self._counts.cpu().numpy().astype(np.float64)
+        return self._counts.read().astype(np.float64)
 
     def moments(self) -> Tensor:
         """The mean of the moments over the workers, float32 (k,), for the device's own stream."""

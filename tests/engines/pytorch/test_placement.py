@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.pytorch import engine as engine_module
 from imagenet_trainer.engines.pytorch import loss_scale
-from imagenet_trainer.engines.pytorch.step import StepResult
+from imagenet_trainer.engines.pytorch.host_copy import HostCopy
 from imagenet_trainer.engines.symbol import with_sigmoid
 from imagenet_trainer.engines.update_rules import STATES
 from imagenet_trainer.graph import sym
@@ -44,8 +44,7 @@ class Crossings(TorchDispatchMode):
 def on_meta(monkeypatch):
     monkeypatch.setattr(engine_module, "device_here", lambda devices: META)
     monkeypatch.setattr(engine_module, "check_shapes", lambda network, shape: None)
-    monkeypatch.setattr(StepResult, "counts", lambda result: np.ones(4))
-    monkeypatch.setattr(loss_scale._Outcome, "numbers", lambda outcome: [1.0, 0.0, 0.0, 0.0])
+    monkeypatch.setattr(HostCopy, "read", lambda copy: np.array([1.0, 0.0, 0.0, 0.0]))
 
 
 def network():
