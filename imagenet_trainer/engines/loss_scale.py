@@ -27,32 +27,23 @@ class LossScale:
         self.skipped = 0
         self._since_change = 0  # updates
 
-    def record(self, overflowed: bool) -> None:
-        """Adapt the scale to an update, given whether its gradients overflowed."""
+    def adapt(self, overflowed: bool, update: int, rank: int) -> None:
+        """Adapt the scale to an update, given whether its gradients overflowed.
+
+        Such an update is skipped, which worker 0 logs. Raises NonFiniteLossError for an overflow
+        that the scale does not cause.
+        """
         if overflowed:
-            self.value, self._since_change = max(self.value / 2, SMALLEST), 0
+            if self.value == SMALLEST:
+                raise NonFiniteLossError(update)
+            self.value, self._since_change = self.value / 2, 0
             self.skipped += 1
+            if rank == 0:
+                log_skipped(update, self.skipped, self.value)
             return
         self._since_change += 1
         if self._since_change == GROWTH_INTERVAL:
             self.value, self._since_change = min(self.value * 2, LARGEST), 0
-
-    def may_update(self, overflowed: bool, update: int, rank: int) -> bool:
-        """Record an update and return whether it may be made; worker 0 logs a skipped one.
-
-        Raises NonFiniteLossError for an overflow that the scale does not cause.
-        """
-        if overflowed and self.is_smallest:
-            raise NonFiniteLossError(update)
-        self.record(overflowed)
-        if overflowed and rank == 0:
-            log_skipped(update, self.skipped, self.value)
-        return not overflowed
-
-    @property
-    def is_smallest(self) -> bool:
-        """Whether the scale cannot be the cause of an overflow."""
-        return self.value == SMALLEST
 
     def state(self) -> Dict[str, np.ndarray]:
         """`loss_scale`: float64 (3,), the scale, updates since it changed, updates skipped."""

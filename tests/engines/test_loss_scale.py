@@ -22,31 +22,33 @@ __all__ = ["half"]  # a fixture
 def test_the_scale_halves_at_an_overflow_and_doubles_after_2000_updates():
     scale, values = LossScale(), []
     for overflowed in (False, True, True, *[False] * 1999):
-        scale.record(overflowed)
+        scale.adapt(overflowed, 0, 0)
         values.append(scale.value)
     assert values[:3] == [2.0**16, 2.0**15, 2.0**14] and set(values[3:]) == {2.0**14}
-    scale.record(False)
+    scale.adapt(False, 0, 0)
     assert scale.value == 2.0**15 and scale.skipped == 2
 
 
 def test_the_scale_stays_between_1_and_2_to_the_24th():
     scale = LossScale()
-    for _ in range(20):
-        scale.record(True)
-    assert scale.value == 1 and scale.is_smallest
-    for _ in range(30 * 2000):
-        scale.record(False)
+    for _ in range(16):
+        scale.adapt(True, 0, 0)
+    with pytest.raises(NonFiniteLossError):
+        scale.adapt(True, 0, 0)
+    assert scale.value == 1 and scale.skipped == 16
+    for _ in range(25 * 2000):
+        scale.adapt(False, 0, 0)
     assert scale.value == 2.0**24
 
 
 def test_the_scale_continues_from_its_state():
     straight, resumed = LossScale(), LossScale()
     for overflowed in (True, *[False] * 1500):
-        straight.record(overflowed)
+        straight.adapt(overflowed, 0, 0)
     resumed.set_state(straight.state())
     for _ in range(500):
-        straight.record(False)
-        resumed.record(False)
+        straight.adapt(False, 0, 0)
+        resumed.adapt(False, 0, 0)
     assert straight.value == resumed.value == 2.0**16
     assert (straight.state()["loss_scale"] == resumed.state()["loss_scale"]).all()
     resumed.set_state({})

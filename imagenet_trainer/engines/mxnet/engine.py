@@ -303,7 +303,8 @@ class MXNetEngine(StageTimer):
         overflowed = bool(self._workers.sum(np.array([not all_finite(self._module)]))[0])
         batch = self.batch_size * self.world_size
         self._module._optimizer.rescale_grad = 1.0 / (batch * self._scale.value)
-        return self._scale.may_update(overflowed, self._updates, self.rank)
+        self._scale.adapt(overflowed, self._updates, self.rank)
+        return not overflowed
 
     def _count(self) -> List["mx.nd.NDArray"]:
         """The result of `Targets.count` on each device, without waiting for them."""
