@@ -21,8 +21,10 @@ class Binding:
         its devices.
     batch_shape
         (n, h, w, 3) of the parts of a batch, which are computed one after the other.
+    targets
+        knows the shapes of the inputs besides the images.
     inputs
-        names of the inputs besides the images, whose shapes `targets` knows.
+        names of these.
     fused
         chooses faster operators for a size of images; None: nothing is chosen.
     frozen
@@ -37,8 +39,9 @@ class Binding:
         symbol: "mx.sym.Symbol",
         contexts: Sequence["mx.context.Context"],
         batch_shape: Tuple[int, ...],
-        inputs: Sequence[str],
         targets: Targets,
+        *,
+        inputs: Sequence[str],
         fused: Optional[FusedRelu],
         frozen: Sequence[str],
         trains: bool,

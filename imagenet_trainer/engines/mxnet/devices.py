@@ -53,20 +53,15 @@ def contexts_of(devices: Devices) -> List["mx.Context"]:
 
 def check_options(devices: Devices, training: Optional[Training] = None) -> None:
     """Raise ArgumentError for options that this engine does not have on these devices."""
-    _check_kvstore(devices)
+    if devices.kv_store == "nccl" and not devices.gpus:
+        raise ArgumentError("kv_store", "nccl", "sums gradients of GPUs; use device on CPUs")
+    if devices.kv_store.endswith("_async"):
+        _check_async(devices, training.optimizer.clip_norm if training else None)
     for name in ("sync_batch_norm", "checkpoint_activations"):
         if getattr(training, name, False):
             raise ArgumentError(
                 name, "1", "only with PyTorch's engine; omit it, or use engine torch"
             )
-    limit = training.optimizer.clip_norm if training else None
-    if limit is not None and devices.kv_store.endswith("_async"):
-        raise ArgumentError(
-            "clip_gradient_norm",
-            f"{limit:g}",
-            f"the servers of kvstore {devices.kv_store} update each parameter alone; use "
-            "dist_sync, or omit it",
-        )
     if devices.dtype == "tf32":
         raise ArgumentError(
             "dtype", "tf32", "only with PyTorch's engine on GPUs; use float32, or engine torch"
@@ -77,16 +72,18 @@ def check_options(devices: Devices, training: Optional[Training] = None) -> None
         )
 
 
-def _check_kvstore(devices: Devices) -> None:
-    if devices.kv_store == "nccl" and not devices.gpus:
-        raise ArgumentError("kv_store", "nccl", "sums gradients of GPUs; use device on CPUs")
-    if devices.compression_threshold is not None and devices.kv_store.endswith("_async"):
-        raise ArgumentError(
-            "gc_type",
-            "2bit",
-            f"compresses sums of gradients, and kvstore {devices.kv_store} makes none; use "
-            "dist_sync, or omit it",
+def _check_async(devices: Devices, clip_norm: Optional[float]) -> None:
+    kvstore = f"kvstore {devices.kv_store}"
+    if devices.compression_threshold is not None:
+        reason = (
+            f"compresses sums of gradients, and {kvstore} makes none; use dist_sync, or omit it"
         )
+        raise ArgumentError("gc_type", "2bit", reason)
+    if clip_norm is not None:
+        reason = f"the servers of {kvstore} update each parameter alone; use dist_sync, or omit it"
+        raise ArgumentError("clip_gradient_norm", f"{clip_norm:g}", reason)
+    if devices.dtype == "float16":
+        raise ArgumentError("dtype", "float16", "needs synchronous workers; use dist_sync")
 
 
 def check_shares(batch: int, parts: int, devices: int, workers: int) -> None:

@@ -5,14 +5,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import (
-    Devices,
-    Mix,
-    NonFiniteLossError,
-    Training,
-    mixed_vectors,
-    seed_of,
-)
+from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
 from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy, to_symbol
@@ -39,7 +32,7 @@ from imagenet_trainer.engines.mxnet.statistics import (
     set_statistics,
     statistics_state,
 )
-from imagenet_trainer.engines.mxnet.targets import LABEL, MIX_LABEL, MIX_SHARE, TEACHER, Targets
+from imagenet_trainer.engines.mxnet.targets import Targets
 from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
 from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import (
@@ -50,7 +43,6 @@ from imagenet_trainer.engines.symbol import (
 )
 from imagenet_trainer.engines.update_rules import BEGAN, SMALLEST_RATE, began_at
 from imagenet_trainer.engines.workers import ALONE, Workers
-from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.machine import keep_freed_memory
@@ -115,8 +107,6 @@ class MXNetEngine(StageTimer):
         self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
         self.in_step = workers.in_step
         self._async = workers if isinstance(workers, AsyncWorkers) else None
-        if self._async and devices.dtype == "float16":
-            raise ArgumentError("dtype", "float16", "needs synchronous workers; use dist_sync")
         self._accumulate = training.accumulate if training else 1
         check_shares(batch_shape[0], self._accumulate, len(contexts), self.world_size)
         batch_shape = (batch_shape[0] // self.world_size, *batch_shape[1:])
@@ -134,7 +124,6 @@ class MXNetEngine(StageTimer):
         self._targets = Targets(
             training, number_of_classes(symbol, size), label_vector_length(symbol, size)
         )
-        self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
         executed = self._executed(symbol, devices, batch_shape, (mean, std), bgr)
         self._device_names = devices.description
         self._has_predicted = False  # since it was bound
@@ -145,15 +134,15 @@ class MXNetEngine(StageTimer):
             executed,
             contexts,
             (batch_shape[0] // self._accumulate, *batch_shape[1:]),
-            self._inputs,
             self._targets,
-            fused_relu(executed, training, devices, self._async is not None),
-            frozen,
-            training is not None,
-            self._accumulate > 1,
+            inputs=(*self._targets.inputs, *([LOSS_SCALE] if self._scale else [])),
+            fused=fused_relu(executed, training, devices, self._async is not None),
+            frozen=frozen,
+            trains=training is not None,
+            adds=self._accumulate > 1,
         )
         if training:
-            self._open_training(training, devices, len(contexts))
+            self._open_training(training, devices)
 
     def _executed(
         self,
@@ -176,9 +165,9 @@ class MXNetEngine(StageTimer):
     def _module(self) -> "mx.mod.Module":
         return self._bound.module
 
-    def _open_training(self, training: Training, devices: Devices, count: int) -> None:
+    def _open_training(self, training: Training, devices: Devices) -> None:
         kvstore = getattr(self._workers, "kvstore", None)
-        if kvstore is None and count > 1:
+        if kvstore is None and len(self._bound.executors) > 1:
             kvstore = mx.kv.create(devices.kv_store)  # a single device has nothing to sum
         # The kvstore needs initial values; set_params sets the real ones.
         self._module.init_params(_zero)
@@ -223,7 +212,9 @@ class MXNetEngine(StageTimer):
         self._bind_to(images)
         if self._monitor:
             self._monitor.begin(self._updates)
-        inputs = self._inputs_of(labels, mix, teacher)
+        inputs = self._targets.arrays(labels, mix, teacher)
+        if self._scale:
+            inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
         counts: List[mx.nd.NDArray] = []
         self.end_stage("")
         for part in range(self._accumulate):
@@ -258,22 +249,6 @@ class MXNetEngine(StageTimer):
             self._monitor.end_update(self._updates)
         self._updates += 1
         self._counts += hits
-
-    def _inputs_of(
-        self, labels: np.ndarray, mix: Optional[Mix], teacher: Optional[np.ndarray]
-    ) -> Dict[str, np.ndarray]:
-        """What the head of a batch reads beside the images, by name."""
-        inputs = {LABEL: labels}
-        if self._targets.vectors:
-            inputs[LABEL] = mixed_vectors(labels, mix)
-        elif mix is not None:
-            inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
-        if teacher is not None:
-            inputs[TEACHER] = teacher
-        inputs.update(self._targets.constants(len(labels)))
-        if self._scale:
-            inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
-        return inputs
 
     @_memory_checked
     def wait(self) -> None:

@@ -9,7 +9,7 @@ from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import Training
+from imagenet_trainer.engines import Mix, Optimizer, Training, mixed_vectors
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -22,12 +22,12 @@ _NO_RANK = 1e9
 
 
 class Targets:
-    """The targets of a training: inputs besides the images, the graph for the targets, the loss.
+    """The targets of a training: inputs besides the images, the graph for the targets, the counts.
 
     Parameters
     ----------
     training
-        label_smoothing and mixup are used; None for an engine that only predicts.
+        None for an engine that only predicts.
     classes
         number of classes of the network.
     vectors
@@ -36,32 +36,37 @@ class Targets:
     """
 
     def __init__(self, training: Optional[Training], classes: int, vectors: int = 0) -> None:
-        self.vectors = vectors
-        self._smoothing = training.label_smoothing if training else 0.0
-        self._mixup = bool(training and training.mixup and not self.vectors)
-        self._bce = bool(training and training.bce)
-        self._threshold = training.bce_threshold if training else 0.0
-        self._top_k = training.top_k if training else 5
-        self._teacher = training.teacher_weight if training else 0.0
-        self._classes = classes
+        how = training or Training(Optimizer("sgd", 0.0, 0.0))
+        self._classes, self._vectors = classes, vectors
+        self._smoothing, self._teacher = how.label_smoothing, how.teacher_weight
+        self._mixup = how.mixup and not vectors
+        self._bce, self._threshold = how.bce, how.bce_threshold
+        self._top_k = how.top_k
+        self._weights = np.array(how.class_weights, np.float32)
         self.inputs: Tuple[str, ...] = (LABEL, MIX_LABEL, MIX_SHARE) if self._mixup else (LABEL,)
         if self._teacher:
             self.inputs += (TEACHER,)
-        self._weights = np.array(training.class_weights if training else (), np.float32)
         if len(self._weights):
             self.inputs += (WEIGHTS,)
 
     def shape_of(self, name: str, size: int) -> Tuple[int, ...]:
         """The shape of an input of a batch of this size."""
-        if name == LABEL and self.vectors:
-            return (size, self.vectors)
+        if name == LABEL and self._vectors:
+            return (size, self._vectors)
         return (size, self._classes) if name in (TEACHER, WEIGHTS) else (size,)
 
-    def constants(self, size: int) -> Dict[str, np.ndarray]:
-        """Inputs that are the same in every batch of this size."""
-        if not len(self._weights):
-            return {}
-        return {WEIGHTS: np.broadcast_to(self._weights, (size, self._classes))}
+    def arrays(
+        self, labels: np.ndarray, mix: Optional[Mix], teacher: Optional[np.ndarray]
+    ) -> Dict[str, np.ndarray]:
+        """The inputs of a batch by name, from what `Engine.train_batch` is given."""
+        arrays = {LABEL: mixed_vectors(labels, mix) if self._vectors else labels}
+        if self._mixup and mix is not None:
+            arrays.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
+        if teacher is not None:
+            arrays[TEACHER] = teacher
+        if len(self._weights):
+            arrays[WEIGHTS] = np.broadcast_to(self._weights, (len(labels), self._classes))
+        return arrays
 
     def added_to(self, symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
         """The network with targets computed from `inputs`; unchanged for plain labels.
@@ -78,7 +83,7 @@ class Targets:
             "label_smoothing": self._smoothing,
         }
         given = [name for name, value in arguments.items() if value]
-        if self.vectors or not given:
+        if self._vectors or not given:
             return symbol
         graph = json.loads(symbol.tojson())
         if [graph["nodes"][node]["op"] for node, *_ in graph["heads"]] != ["SoftmaxOutput"]:
@@ -131,7 +136,7 @@ class Targets:
 
         `inputs` are those of this device.
         """
-        if self.vectors:
+        if self._vectors:
             return self._count_vectors(output, inputs[LABEL])
         label = inputs[LABEL].reshape((-1, 1))
         loss = self._loss(output, label)
