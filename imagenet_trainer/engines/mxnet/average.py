@@ -10,6 +10,8 @@ from typing import Any, Dict, List, Mapping, Sequence
 import numpy as np
 
 from imagenet_trainer.engines import Training, average_decay_of
+from imagenet_trainer.engines.mxnet.arrays import to_numpy
+from imagenet_trainer.engines.mxnet.statistics import by_device, devices_in
 from imagenet_trainer.engines.workers import Workers, mean_of, of_all_devices
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
@@ -70,16 +72,12 @@ class MovingAverage:
 
         Devices are numbered over all workers, all of which must call this.
         """
-        state = {f"{_ARG}{name}": value.asnumpy() for name, value in self._arg.items()}
-        here = [{name: value.asnumpy() for name, value in one.items()} for one in self._aux]
-        per_device = of_all_devices(here, workers) if here else []
-        if per_device:
-            state.update((f"{_AUX}{name}", mean) for name, mean in mean_of(per_device).items())
-        if len(per_device) > 1:
-            for device, averages in enumerate(per_device):
-                for name, value in averages.items():
-                    state[f"{_ON_DEVICES}{device}:{name}"] = value
-        return state
+        if not self._arg:
+            return {}
+        state = {f"{_ARG}{name}": value for name, value in to_numpy(self._arg).items()}
+        per_device = of_all_devices([to_numpy(one) for one in self._aux], workers)
+        state.update((f"{_AUX}{name}", mean) for name, mean in mean_of(per_device).items())
+        return {**state, **by_device(_ON_DEVICES, per_device)}
 
     def set_state(
         self, state: Mapping[str, np.ndarray], executors: Sequence[Any], workers: Workers
@@ -91,8 +89,7 @@ class MovingAverage:
         self._arg = {
             name: _like(executors[0].arg_dict[name], state[_ARG + name]) for name in self._names
         }
-        devices = {key.split(":")[1] for key in state if key.startswith(_ON_DEVICES)}
-        same = len(devices) == len(executors) * workers.world_size
+        same = devices_in(state, _ON_DEVICES) == len(executors) * workers.world_size
         for device, executor in enumerate(executors, workers.rank * len(executors)):
             prefix = f"{_ON_DEVICES}{device}:" if same else _AUX
             self._aux.append(

@@ -23,23 +23,31 @@ def statistics_state(executors: Sequence[Any], workers: Workers) -> Arrays:
     Devices are numbered over all workers, those of rank 0 first.
     """
     here = [to_numpy(executor.aux_dict) for executor in executors]
-    everywhere = of_all_devices(here, workers)
-    if len(everywhere) == 1:
-        return {}
-    return {
-        f"{_KEY}{device}:{name}": value
-        for device, statistics in enumerate(everywhere)
-        for name, value in statistics.items()
-    }
+    return by_device(_KEY, of_all_devices(here, workers))
 
 
 def set_statistics(
     state: Mapping[str, np.ndarray], executors: Sequence[Any], workers: Workers
 ) -> None:
     """Continue from the result of `statistics_state`; that of other devices is ignored."""
-    devices = {key.split(":")[1] for key in state if key.startswith(_KEY)}
-    if len(devices) != len(executors) * workers.world_size:
+    if devices_in(state, _KEY) != len(executors) * workers.world_size:
         return
     for device, executor in enumerate(executors, workers.rank * len(executors)):
         for name, value in executor.aux_dict.items():
             value[:] = state[f"{_KEY}{device}:{name}"]
+
+
+def by_device(prefix: str, everywhere: Sequence[Arrays]) -> Arrays:
+    """The arrays of several devices as `PREFIX DEVICE:NAME`; nothing of a single device."""
+    if len(everywhere) == 1:
+        return {}
+    return {
+        f"{prefix}{device}:{name}": value
+        for device, arrays in enumerate(everywhere)
+        for name, value in arrays.items()
+    }
+
+
+def devices_in(state: Mapping[str, np.ndarray], prefix: str) -> int:
+    """The number of devices in the result of `by_device`."""
+    return len({key.split(":")[1] for key in state if key.startswith(prefix)})

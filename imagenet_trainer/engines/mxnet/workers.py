@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Optional
 
 import numpy as np
 
@@ -43,8 +43,8 @@ class KVStoreWorkers:
 
     in_step = True
 
-    def __init__(self, kind: str, environment: Mapping[str, str] = os.environ) -> None:
-        missing = [name for name in _NEEDED if not environment.get(name)]
+    def __init__(self, kind: str) -> None:
+        missing = [name for name in _NEEDED if not os.environ.get(name)]
         if missing:
             raise ArgumentError(
                 "kv_store",
@@ -53,14 +53,14 @@ class KVStoreWorkers:
                 "tools/launch.py -n 2` before the command, or use device",
             )
         watch.prepare_environment()
-        with joining(lambda: _others(environment)):
+        with joining(_others):
             self.kvstore = mx.kv.create(kind)  # imports MXNet
         count = watch.counter(mx.base._LIB, self.kvstore.handle)
         self._watch = watch.Watch(count, watch.SCHEDULER, watch.end_lost)
         # By default MXNet makes a failed worker wait for the others, possibly forever.
         self._set_barrier_before_exit(False)
         self.world_size: int = self.kvstore.num_workers
-        rank = environment.get(RANK, str(self.kvstore.rank))
+        rank = os.environ.get(RANK, str(self.kvstore.rank))
         self.rank = int(rank) if rank.isdecimal() else -1
         self._sums: Dict[int, str] = {}  # a key for each length
         self._begin()
@@ -109,9 +109,9 @@ class KVStoreWorkers:
         mx.base.check_call(set_barrier(self.kvstore.handle, int(wait)))
 
 
-def _others(environment: Mapping[str, str]) -> str:
+def _others() -> str:
     """What a worker waits for."""
-    root, port, workers, servers = (environment[name] for name in _NEEDED[1:])
+    root, port, workers, servers = (os.environ[name] for name in _NEEDED[1:])
     return (
         f"the scheduler at {root}:{port}, {workers} workers and {servers} servers (DMLC_PS_ROOT_URI"
         ", DMLC_PS_ROOT_PORT, DMLC_NUM_WORKER, DMLC_NUM_SERVER)"

@@ -21,6 +21,7 @@ from imagenet_trainer.engines import (
 )
 from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
+from imagenet_trainer.engines.pytorch.average import Average
 from imagenet_trainer.engines.pytorch.devices import (
     autocast,
     autocast_type,
@@ -35,8 +36,9 @@ from imagenet_trainer.engines.pytorch.graph import check_shapes, load_graph, to_
 from imagenet_trainer.engines.pytorch.inference import Inference
 from imagenet_trainer.engines.pytorch.loss_scale import DeviceLossScale, Overflow
 from imagenet_trainer.engines.pytorch.monitor import statistics_of
-from imagenet_trainer.engines.pytorch.optimizers import Average, Update
+from imagenet_trainer.engines.pytorch.optimizers import Update
 from imagenet_trainer.engines.pytorch.recomputation import checkpointed
+from imagenet_trainer.engines.pytorch.statistics import update_statistics
 from imagenet_trainer.engines.pytorch.step import Head, Step, StepResult, compiled, shared
 from imagenet_trainer.engines.pytorch.sync_batch_norm import synchronise
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
@@ -99,12 +101,14 @@ class TorchEngine(StageTimer):
         bce = training is not None and training.bce
         self._networks = [load_graph(symbol, *shapes, device, bce) for device in here]
         self._network = self._networks[0]
-        self._is_compiled = compiled = is_compiled(devices, self._device)
+        self._is_compiled = is_compiled(devices, self._device)
         self._parts = training.accumulate if training else 1
         check_shapes(self._network, (self.batch_size // self._parts, 3, height, width))
         self._head, self._feed = Head(mean, std, self._device, bgr), Feed(self._device)
         self._inferences = [
-            Inference(Head(mean, std, device, bgr), network.inference, self._autocast, compiled)
+            Inference(
+                Head(mean, std, device, bgr), network.inference, self._autocast, self._is_compiled
+            )
             for device, network in zip(here, self._networks)
         ]
         self._updates = self._began = 0
@@ -161,10 +165,9 @@ class TorchEngine(StageTimer):
 
     def _synchronised(self, part: int) -> Any:
         """A context in which gradients are summed over the workers for the last part only."""
-        is_last = part + 1 == self._parts
-        return contextlib.nullcontext() if is_last or self._shared is self._alone else (
-            self._shared.no_sync()
-        )  # fmt: skip
+        if part + 1 == self._parts or self._shared is self._alone:
+            return contextlib.nullcontext()
+        return self._shared.no_sync()
 
     # --- training ------------------------------------------------------------------------------
 
@@ -219,7 +222,7 @@ class TorchEngine(StageTimer):
         overflow = self._overflow()
         self._update.step(learning_rate, images, self._made + 1 - self._began, overflow)
         for result in results:
-            self._update_statistics(result.moments(), overflow)
+            update_statistics(self._network, result.moments(), overflow)
         if self._average:
             self._average.update(number, overflow)
         self._discard_gradients()
@@ -244,24 +247,6 @@ class TorchEngine(StageTimer):
         """Seed each part, so that random numbers do not depend on when a run was resumed."""
         seed = self._training.seed if self._training else 0
         torch.manual_seed(seed_of(seed, self._updates, self.rank, part))
-
-    def _update_statistics(self, moments: torch.Tensor, overflow: Optional[Overflow]) -> None:
-        """MXNet's BatchNorm: moving <- momentum moving + (1 - momentum) batch."""
-        aux, statistics = self._network.aux, self._network.statistics
-        names = [name for one in statistics for name in (one.mean, one.variance)]
-        if overflow is not None:  # then moving <- 1 moving + 0
-            moments = torch.where(overflow.found > 0, 0.0, moments)
-        batch = dict(zip(names, moments.split([aux[name].numel() for name in names])))
-        with torch.no_grad():
-            for momentum in {one.momentum for one in statistics}:
-                chosen = [one for one in statistics if one.momentum == momentum]
-                some = [name for one in chosen for name in (one.mean, one.variance)]
-                moving = [aux[name] for name in some]
-                kept: Any = momentum
-                if overflow is not None:
-                    kept = torch.where(overflow.found > 0, 1.0, momentum)
-                torch._foreach_mul_(moving, kept)
-                torch._foreach_add_(moving, [batch[name] for name in some], alpha=1 - momentum)
 
     def _discard_gradients(self) -> None:
         for value in self._network.arg.values():
