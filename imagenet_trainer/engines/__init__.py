@@ -185,22 +185,19 @@ class Engine(Protocol):
         """Make one update; raise NonFiniteLossError before it if the loss is not finite.
 
         Images are uint8 (n, h, w, 3), labels int64 (n,), or with Training.multi_label uint8
-        (n, classes). Other heights and widths than those of
-        the batch shape are bound or compiled once; the network must be independent of them.
-        `mix` is given if and only if Training.mixup is set, and `teacher`, float32 (n, classes),
-        if and only if Training.teacher_weight is. PyTorch's engine also
-        accepts images on its device, by DLPack.
+        (n, classes). Other heights and widths than those of the batch shape are bound or compiled
+        once; the network must be independent of them. `mix` is given if and only if Training.mixup
+        is set, and `teacher`, float32 (n, classes), if and only if Training.teacher_weight is.
+        PyTorch's engine also accepts images on its device, by DLPack.
         """
 
     def read_counts(self) -> Tuple[int, int, int, float, int]:
         """Images, rank-1 hits, rank-5 hits, summed loss, rank-`top_k` hits since the last call.
 
-        They are those of all workers.
-
-        The loss is the cross-entropy with the training targets. A hit is a hit of the label with
-        the larger share; of an image's own label if both have one half. With Training.multi_label
-        the loss is the binary cross-entropy, and a hit is one of a class whose target is at least
-        one half.
+        They are those of all workers. The loss is the cross-entropy with the training targets. A
+        hit is one of the label with the larger share, or of an image's own label if both have one
+        half. With Training.multi_label the loss is the binary cross-entropy, and a hit is one of a
+        class whose target is at least one half.
         """
 
     def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:

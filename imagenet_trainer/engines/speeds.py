@@ -70,12 +70,10 @@ def measured(network: str, image_shape: Tuple[int, ...]) -> Optional[Measured]:
     found = _stored(path).get(_machine(), {}) if path else {}
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
         entry = found[_key(network, image_shape)]
-        speeds = {
-            (engine, dtype): float(speed)
-            for (engine, dtype), speed in (
-                (words.split(), speed) for words, speed in entry["updates_per_second"].items()
-            )
-        }
+        speeds: Dict[Kind, float] = {}
+        for words, speed in entry["updates_per_second"].items():
+            engine, dtype = words.split()
+            speeds[engine, dtype] = float(speed)
         return Measured(str(entry["date"]), speeds)
     return None
 
