@@ -106,8 +106,7 @@ def _of_file(path: str) -> Iterator[Value]:
             continue
         with attributed_to(source):
             field = _field(name, key, lambda field: flag_of(field)[2:])
-        if value not in ("", [], ()):  # as fit records flags that were not given
-            yield Value(field, value, source, f"{source}: {key}")
+        yield Value(field, value, source, f"{source}: {key}")
 
 
 def _of_environment(environment: Mapping[str, str]) -> Iterator[Value]:

@@ -27,6 +27,7 @@ def written(folder, text, name="run.yaml"):
     ["--gpus", "0,1", "--lr-step-epochs", "3,5", "--random-mirror", "0", "--label-smoothing", "0.1",
      "--data-train", "a.rec", "--rgb-std", "1,2,3", "--no-bias-decay", "1"],
     ["--pretrained", "runs/a/model,best", "--when-done", "sh -c 'echo done, at last'"],
+    ["--lr-step-epochs", "", "--data-val", ""],  # empty, where the defaults are not
 ])  # fmt: skip
 def test_a_run_is_repeated_from_its_own_config_json(tmp_path, argv):
     before = settings_of(*argv)
