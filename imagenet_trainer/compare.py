@@ -30,7 +30,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if settings.first_difference:
             from imagenet_trainer.comparison.first_difference import print_first_difference
 
-            return print_first_difference(settings.runs)
+            return print_first_difference(settings)
         from imagenet_trainer.comparison.compare import compare_networks
 
         return compare_networks(
@@ -49,12 +49,12 @@ def call(**values: Any) -> CompareResult:
     """
     from imagenet_trainer.comparison.analysis import recommendations
     from imagenet_trainer.comparison.compare import compare_networks
-    from imagenet_trainer.comparison.first_difference import compare_runs
+    from imagenet_trainer.comparison.first_difference import first_difference
     from imagenet_trainer.comparison.tables import as_row
 
     settings = settings_of(config.CompareSettings, values, layers.expanded)
     if settings.first_difference:
-        outcome = compare_runs(settings.runs)
+        outcome = first_difference(settings)
         found = asdict(outcome.difference) if outcome.difference else None
         return CompareResult(first_difference=found, equal=outcome.equal, settings=outcome.settings)
     own = {one.name for one in fields(config.ComparisonSettings)}

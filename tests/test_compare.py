@@ -210,6 +210,11 @@ def test_finished_runs(done, packed, tmp_path, capsys, here):
     assert after["training"] == before["training"]
     assert after["measured"]["timings"] != before["measured"]["timings"]
     assert "60 of 3 classes" in (tmp_path / "out" / "compare.md").read_text()
+    # Flags of the measurement are not ignored.
+    assert compare.main([*arguments, "--data-val-idx", "none.idx"]) == 2
+    assert "none.idx" in capsys.readouterr().err
+    assert compare.main([*arguments, "--label-index", "1"]) == 2
+    assert "label" in capsys.readouterr().err
 
 
 def test_gpu_memory_comes_from_the_history(done, tmp_path):

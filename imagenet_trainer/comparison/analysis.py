@@ -8,6 +8,8 @@ import numpy as np
 
 from imagenet_trainer.metrics.confidence import mcnemar, median_interval
 
+_Describe = Callable[["Result"], str]
+
 SIGNIFICANCE = 0.05
 """Two networks differ significantly if the p-value of McNemar's exact test is below this."""
 
@@ -202,6 +204,8 @@ def not_longer(results: Sequence[Result]) -> List[Result]:
     The seconds of its epochs bound what a training takes: from all epochs like the fastest one to
     all like the slowest one. One epoch says nothing about that.
     """
+    if not results:
+        return []
 
     def bounds(one: Result) -> Tuple[float, float]:
         seconds = [epoch.seconds for epoch in one.epochs]
@@ -229,30 +233,25 @@ def recommendations(results: Sequence[Result]) -> List[Recommendation]:
     best = most_accurate(results)
     equal = [one for one in results if one is best or p_value(best, one) >= SIGNIFICANCE]
     equal.sort(key=lambda one: (one is not best, -one.rank1))
-    chosen = [_recommend("most accurate", equal, _accuracy)]
+    chosen: List[Tuple[str, List[Result], _Describe]] = [("most accurate", equal, _accuracy)]
     for device, timing in enumerate(best.timings):
         fast = not_slower(results, device)
-        chosen.append(_recommend(f"fastest, one image on {timing.device}", fast, _latency(device)))
+        chosen.append((f"fastest, one image on {timing.device}", fast, _latency(device)))
     small = min(results, key=lambda one: (one.parameters, -one.rank1))
-    chosen.append(_recommend("smallest", [small], _parameters))
-    trained = [one for one in results if one.epochs]
-    if trained:
-        chosen.append(_recommend("least training", not_longer(trained), _seconds))
+    chosen.append(("smallest", [small], _parameters))
+    chosen.append(("least training", not_longer([one for one in results if one.epochs]), _seconds))
     purpose = "fastest that is not measurably worse than the most accurate"
-    chosen.append(_recommend(purpose, not_slower(equal, 0), _latency(0)))
-    return [one for one in chosen if one.network]
+    chosen.append((purpose, not_slower(equal, 0), _latency(0)))
+    return [_recommend(*one) for one in chosen if one[1]]
 
 
-def _recommend(
-    purpose: str, networks: Sequence[Result], describe: Callable[[Result], str]
-) -> Recommendation:
+def _recommend(purpose: str, networks: Sequence[Result], describe: _Describe) -> Recommendation:
     """All of `networks` are as good as the first, as far as the intervals tell."""
-    names = [one.name for one in networks]
-    listed = " or ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
-    reasons = [describe(one) for one in networks]
-    if len(names) == 1:
-        return Recommendation(purpose, listed, reasons[0])
-    named = "; ".join(f"{name} {reason}" for name, reason in zip(names, reasons))
+    *others, last = [one.name for one in networks]
+    if not others:
+        return Recommendation(purpose, last, describe(networks[0]))
+    named = "; ".join(f"{one.name} {describe(one)}" for one in networks)
+    listed = f"{', '.join(others)} or {last}"
     return Recommendation(purpose, listed, f"not measurably different: {named}")
 
 
@@ -269,7 +268,7 @@ def _seconds(one: Result) -> str:
     return f"{epoch_times(one.epochs).total:.0f} s, {_rank1(one)}"
 
 
-def _latency(device: int) -> Callable[[Result], str]:
+def _latency(device: int) -> _Describe:
     def describe(one: Result) -> str:
         timing = one.timings[device]
         low, high = timing.interval

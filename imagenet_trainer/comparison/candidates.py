@@ -5,7 +5,7 @@ import os
 import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import CompareSettings, FitSettings, commands, layers
@@ -27,6 +27,7 @@ _OF_MEASURING = (
     "data_val", "data_val_idx", "label_index", "data_nthreads", "cache_dir", "cache_size", "gpus",
     "engine", "compile", "batch_size",
 )  # fmt: skip
+_Taken = Tuple[str, Optional[float]]  # a name, and the fraction of the images
 _SAME_FOR_ALL = ("data_train", "data_train_idx", "data_val", "data_val_idx", "label_index")
 
 
@@ -106,7 +107,7 @@ def check(candidates: Sequence[Candidate]) -> Dict[str, str]:
 
 def _to_train(settings: CompareSettings, common: Sequence[str]) -> Iterator[Candidate]:
     _check_flags(settings, common, "")
-    counts: Dict[str, int] = {}
+    taken: Set[_Taken] = set()
     for where, network, own in _lines(settings.networks):
         _check_flags(_read([*common, *own], where), own, where)
         for fraction in settings.fractions or (None,):
@@ -118,7 +119,7 @@ def _to_train(settings: CompareSettings, common: Sequence[str]) -> Iterator[Cand
                     )
                 arguments.append(f"--train-fraction={fraction:g}")
             parsed = _read(arguments, where)
-            series = _unique(_name_of(parsed, network, where), counts, fraction)
+            series = _unique(_name_of(parsed, network, where), taken, fraction)
             name = series if fraction is None else f"{series}-{fraction:g}"
             run = Run(str(Path(settings.output) / name / "model"))
             arguments.append(f"--model-prefix={run.prefix}")
@@ -135,11 +136,14 @@ def _name_of(settings: FitSettings, network: str, where: str) -> str:
         raise InputError(f"{where}{flag}{str(error)[len(error.argument) :]}") from None
 
 
-def _unique(name: str, counts: Dict[str, int], fraction: Optional[float]) -> str:
+def _unique(name: str, taken: Set[_Taken], fraction: Optional[float] = None) -> str:
     """The name, with -2, -3 ... appended if it is taken; fractions of one network share a name."""
-    key = f"{name} {fraction}"
-    counts[key] = counts.get(key, 0) + 1
-    return name if counts[key] == 1 else f"{name}-{counts[key]}"
+    found, number = name, 1
+    while (found, fraction) in taken:
+        number += 1
+        found = f"{name}-{number}"
+    taken.add((found, fraction))
+    return found
 
 
 def _lines(value: str) -> Iterator[Tuple[str, str, List[str]]]:
@@ -192,9 +196,16 @@ def _finished(settings: CompareSettings, arguments: Sequence[str]) -> List[Candi
     if settings.fractions:
         raise InputError("--fractions: --runs are trained already; omit it")
     candidates = []
-    counts: Dict[str, int] = {}
+    taken: Set[_Taken] = set()
+    folders: Dict[Path, str] = {}
     for prefix in dict.fromkeys(settings.runs):
         run = Run(prefix)
+        other = folders.setdefault(run.folder.resolve(), prefix)
+        if other != prefix:
+            raise InputError(
+                f"--runs {prefix}: has the folder of {other}, and history and measurements are "
+                "files of a folder, not of a network; copy it into a folder of its own"
+            )
         if not run.epochs():
             raise InputError(
                 f"--runs {prefix}: no finished epoch in {run.folder}; train it first with "
@@ -207,7 +218,7 @@ def _finished(settings: CompareSettings, arguments: Sequence[str]) -> List[Candi
                 "counts the one class of an image; omit it, evaluate --compare compares two of them"
             )
         share = config.get("train_fraction", default_of(FitSettings, "train_fraction"))
-        name = _unique(printable(run.folder.resolve().name), counts, None)
+        name = _unique(printable(run.folder.resolve().name), taken)
         series = name[: -len(f"-{share:g}")] if name.endswith(f"-{share:g}") else name
         candidates.append(Candidate(name, series, run, ""))
     return candidates

@@ -65,12 +65,14 @@ def run(
     reader.start()
     try:
         code, peak = _wait(process, interrupts, forward_signals)
-    except BaseException:
+    except BaseException:  # whatever ends this process early must not leave the other one behind
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         raise
     reader.join(timeout=5)
-    error = errors[-1] if errors else "" if interrupts else _reason(code, last[0])
+    error = errors[-1] if errors else ""
+    if not errors and not interrupts:
+        error = _reason(code, last[0])
     return Ended(128 - code if code < 0 else code, error, time.monotonic() - start, peak)
 
 

@@ -21,8 +21,8 @@ log = partial(print_message, "compare")
 
 # Flags that the measuring process gets unchanged.
 _OF_MEASURING = (
-    "cache_dir", "cache_size", "gpus", "engine", "compile", "data_nthreads", "rounds",
-    "largest_batch", "measure_again",
+    "cache_dir", "cache_size", "gpus", "engine", "compile", "data_nthreads", "label_index",
+    "rounds", "largest_batch", "measure_again",
 )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def train(candidate: Candidate, interrupts: Interrupts) -> None:
         "seconds": before.get("seconds", 0.0) + ended.seconds,
         "peak_bytes": max(before.get("peak_bytes", 0), ended.peak_bytes),
     }
-    store(candidate.run, training=training)
+    store(candidate.run, {"training": training})
     if ended.error:
         # The comparison derives --model-prefix from --output.
         raise InputError(ended.error.replace("--model-prefix", "--output"))
@@ -201,7 +201,8 @@ def validation_images(
         return first.settings.data_val, first.settings.data_val_idx
     if flags.is_given("data_val", arguments):
         return settings.data_val, settings.data_val_idx
-    return first.run.validation_shard()
+    path, index = first.run.validation_shard()
+    return path, settings.data_val_idx or index
 
 
 def summary(result: Result) -> str:

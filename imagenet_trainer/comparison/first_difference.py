@@ -10,8 +10,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of
+from imagenet_trainer.config import CompareSettings, FitSettings
+from imagenet_trainer.config.flags import flag_of, is_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.events import read_events
 from imagenet_trainer.runs.run import Run
@@ -47,6 +47,16 @@ class Outcome:
     equal: Dict[str, int]  # number of equal events before it, by kind
     last_equal: int  # the update up to which they are equal
     settings: Dict[str, Tuple[Any, Any]]  # what differs in config.json, by flag or name
+
+
+def first_difference(settings: CompareSettings) -> Outcome:
+    """Compare the two runs of the settings; InputError for flags that change nothing."""
+    for field in fields(settings):
+        if field.name not in ("runs", "first_difference") and is_set(settings, field.name):
+            raise InputError(
+                f"{flag_of(field.name)}: has no effect with --first-difference; omit it"
+            )
+    return compare_runs(settings.runs)
 
 
 def compare_runs(prefixes: Sequence[str]) -> Outcome:
@@ -155,8 +165,8 @@ def _text(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def print_first_difference(prefixes: Sequence[str]) -> int:
+def print_first_difference(settings: CompareSettings) -> int:
     """Print where two runs part; return 1 if they do, else 0, like `cmp`."""
-    outcome = compare_runs(prefixes)
-    print("\n".join(report_lines(prefixes, outcome)))
+    outcome = first_difference(settings)
+    print("\n".join(report_lines(settings.runs, outcome)))
     return int(outcome.difference is not None)

@@ -86,7 +86,7 @@ def measure(settings: LatencySettings) -> None:
         del calls
         gc.collect()  # frees the engines' memory before those of the next device are opened
     for run, entry in zip(runs, found):
-        store(run, latency={"key": key, "devices": entry})
+        store(run, {"latency": {"key": key, "devices": entry}})
 
 
 def _key(runs: Sequence[Run], epochs: Sequence[int], conditions: Sequence[Any]) -> str:

@@ -95,7 +95,7 @@ def measure(settings: MeasureSettings) -> None:
         "pictures": f"{dataset.path}: {len(dataset):,} of {len(dataset.classes)} classes",
         "fingerprint": dataset.fingerprint,
     }
-    store(run, measured=measured, scored=about)
+    store(run, {"measured": measured, "scored": about})
 
 
 def _evaluate(

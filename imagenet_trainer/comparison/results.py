@@ -48,8 +48,8 @@ def read_stored(run: Run) -> Dict[str, Any]:
     return run.read_json(run.measured_path, _STORED)
 
 
-def store(run: Run, **parts: Mapping[str, Any]) -> None:
-    """Replace these parts of compare.json."""
+def store(run: Run, parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace parts of compare.json, by the names that `read_stored` lists."""
     write_json(run.measured_path, {**read_stored(run), **parts})
 
 

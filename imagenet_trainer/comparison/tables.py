@@ -154,7 +154,7 @@ def escaped(text: str) -> str:
 
 def as_row(one: Result) -> Dict[str, Any]:
     """A row of compare.csv: numbers in the units that the names state, None if unknown."""
-    times, over, timing = epoch_times(one.epochs), overfitting(one.epochs), one.timings[0]
+    times, over = epoch_times(one.epochs), overfitting(one.epochs)
     row: Dict[str, Any] = {
         "network": one.name, "flags": one.flags, "train_images": one.train_images,
         "epochs": len(one.epochs), "judged_epoch": one.best_epoch, "rank1": one.rank1,
@@ -177,7 +177,7 @@ def as_row(one: Result) -> Dict[str, Any]:
             f"{kind}_images_per_second": timing.best.images_per_second,
             f"{kind}_best_batch": timing.best.size,
         })  # fmt: skip
-    row["false_negatives"] = sum(row.false_negatives for row in one.classes)
+    row["false_negatives"] = sum(errors.false_negatives for errors in one.classes)
     return {name: _known(value) for name, value in row.items()}
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from conftest import message_of
 
@@ -110,6 +112,18 @@ def test_all_use_the_same_images(packed, tmp_path):
         )
     with pytest.raises(InputError, match=r"none\.rec"):
         check(candidates("--networks", "resnet-18", "--data-train", "none.rec"))
+
+
+def test_runs_have_names_and_folders_of_their_own(tmp_path):
+    prefixes = [str(tmp_path / name / "model") for name in ("x/a", "y/a", "z/a-2")]
+    for prefix in prefixes:
+        path = Path(f"{prefix}-0001.params")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"parameters")
+    assert [one.name for one in candidates("--runs", *prefixes)] == ["a", "a-2", "a-2-2"]
+    other = str(tmp_path / "x" / "a" / "other")
+    Path(f"{other}-0001.params").write_bytes(b"parameters")
+    assert f"--runs {other}: has the folder of {prefixes[0]}" in refused("--runs", *prefixes, other)
 
 
 def test_runs_for_images_with_several_classes_have_no_rank(tmp_path):

@@ -118,6 +118,8 @@ def test_what_cannot_be_compared_is_one_line(straight, copy, capsys):
     other, change = copy
     assert compare.main(["--runs", straight, "--first-difference"]) == 2
     assert "--runs A B" in capsys.readouterr().err
+    assert compare.main(["--runs", straight, other, "--first-difference", "--lr", "3"]) == 2
+    assert "--lr: has no effect with --first-difference" in capsys.readouterr().err
     assert compare.main(["--runs", straight, other + "-gone", "--first-difference"]) == 2
     assert f"{other}-gone" in capsys.readouterr().err
     change(lambda event: {**event, "update": event.get("update", 0) + 1000})
