@@ -71,6 +71,7 @@ def _run(settings: CompareSettings, arguments: Sequence[str], interrupts: Interr
     fingerprints = check(candidates) if settings.networks else {}
     make_folder(settings.output)
     images = validation_images(settings, candidates, arguments)
+    measuring = _values_of_measuring(settings, images)
     state = State(images=images[0])
     fingerprint = ""
     for position, candidate in enumerate(candidates, start=1):
@@ -82,7 +83,7 @@ def _run(settings: CompareSettings, arguments: Sequence[str], interrupts: Interr
             if interrupts:
                 break
             print(f"{title}: measuring", flush=True)
-            measure(candidate, settings, images, interrupts)
+            measure(candidate, measuring, interrupts)
             if interrupts:
                 break
             measured = read_results(candidate)
@@ -103,7 +104,7 @@ def _run(settings: CompareSettings, arguments: Sequence[str], interrupts: Interr
     if state.results and not interrupts:
         complete = [one for one in candidates if one.name not in state.failed]
         print(f"measuring latencies of {len(complete)} networks in turn", flush=True)
-        measure_latencies(complete, state, settings, images, interrupts)
+        measure_latencies(complete, state, measuring, interrupts)
         state.report = write_report(settings, arguments, state, ())
     if not state.results and not interrupts:
         raise InputError(
@@ -146,36 +147,27 @@ def train(candidate: Candidate, interrupts: Interrupts) -> None:
         raise InputError(ended.error.replace("--model-prefix", "--output"))
 
 
-def measure(
-    candidate: Candidate, settings: CompareSettings, images: Tuple[str, str], interrupts: Interrupts
-) -> None:
+def measure(candidate: Candidate, values: Mapping[str, Any], interrupts: Interrupts) -> None:
     """Evaluate and time a network in another process; stored measurements are reused.
 
-    `images` are the values of --data-val and --data-val-idx. Raises InputError if it fails.
+    `values` are flags by name. Raises InputError if it fails.
     """
-    values = _values_of_measuring(settings, images)
-    values["model_prefix"] = candidate.run.prefix
-    arguments = arguments_of(MeasureSettings, values)
+    arguments = arguments_of(MeasureSettings, {**values, "model_prefix": candidate.run.prefix})
     ended = child_process.run("imagenet_trainer.comparison.measure", arguments, interrupts)
     if ended.error:
         raise InputError(ended.error)
 
 
 def measure_latencies(
-    candidates: Sequence[Candidate],
-    state: State,
-    settings: CompareSettings,
-    images: Tuple[str, str],
-    interrupts: Interrupts,
+    candidates: Sequence[Candidate], state: State, values: Mapping[str, Any], interrupts: Interrupts
 ) -> None:
     """Measure the latencies of all networks in turn, and complete the results with them.
 
     Without them, for example where all networks together do not fit into memory, the comparison
     has no latencies.
     """
-    values = _values_of_measuring(settings, images)
-    values["runs"] = tuple(one.run.prefix for one in candidates)
-    arguments = arguments_of(LatencySettings, values)
+    runs = tuple(one.run.prefix for one in candidates)
+    arguments = arguments_of(LatencySettings, {**values, "runs": runs})
     ended = child_process.run("imagenet_trainer.comparison.latency", arguments, interrupts)
     if ended.error:
         log(f"latencies are unknown: {ended.error}")

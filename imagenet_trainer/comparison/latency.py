@@ -21,6 +21,7 @@ from imagenet_trainer.config import LatencySettings, flags
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.eval.evaluator import open_validation_set
+from imagenet_trainer.eval.latency import high_of
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.block_cache import use_cache
@@ -60,10 +61,7 @@ def take_turns(
 
 def summary(times: np.ndarray) -> Dict[str, Any]:
     """The median of each turn, and the 99th percentile of all calls, of times (turns, calls)."""
-    ordered = np.sort(times.ravel())
-    # The smallest measured time that 99 of 100 calls do not exceed.
-    high = ordered[int(np.ceil(0.99 * len(ordered))) - 1]
-    return {"medians": np.median(times, axis=1).tolist(), "high": float(high)}
+    return {"medians": np.median(times, axis=1).tolist(), "high": high_of(times.ravel())}
 
 
 def measure(settings: LatencySettings) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from imagenet_trainer.comparison.analysis import BatchSpeed, Timing
+from imagenet_trainer.comparison.analysis import BatchSpeed
 from imagenet_trainer.comparison.results import read_stored, store
 from imagenet_trainer.config import MeasureSettings, flags
 from imagenet_trainer.data.augment import EvalTransform, decode
@@ -25,7 +25,7 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import print_message, run_command
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
-from imagenet_trainer.eval.network import engine_for, open_network, set_checkpoint
+from imagenet_trainer.eval.network import engine_for, read_network, set_checkpoint
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.runs.retention import best_of
 from imagenet_trainer.runs.run import Run
@@ -80,7 +80,7 @@ def measure(settings: MeasureSettings) -> None:
     key = hashlib.sha256(repr(parts).encode()).hexdigest()
     measured = read_stored(run).get("measured", {})
     if measured.get("key") != key or settings.measure_again:
-        measured = {"key": key, **costs(settings, run, epoch, dataset, devices)}
+        measured = {"key": key, **costs(run, epoch, dataset, devices, settings.largest_batch)}
     numbers = scored.metrics
     about = {
         "epoch": epoch,
@@ -108,48 +108,31 @@ def _evaluate(
 
 
 def costs(
-    settings: MeasureSettings,
-    run: Run,
-    epoch: int,
-    dataset: Dataset,
-    devices: Sequence[Tuple[str, Devices]],
+    run: Run, epoch: int, dataset: Dataset, devices: Sequence[Tuple[str, Devices]], largest: int
 ) -> Dict[str, Any]:
-    """Parameters, multiply-adds, and speed on each device."""
+    """Parameters, multiply-adds, and throughput on each device, in batches up to `largest`."""
+    symbol, checkpoint = read_network(run, epoch)
+    views = np.concatenate([*map(views_of(dataset, checkpoint), range(IMAGES))])
     timings = []
     for name, device in devices:
-        timings.append(timing(settings, run, epoch, dataset, name, device))
+
+        def call_of(batch: int, device: Devices = device) -> Callable[[], object]:
+            engine = engine_for(symbol, checkpoint, device, batch)
+            set_checkpoint(engine, symbol, run, checkpoint)
+            images = views[np.arange(batch) % IMAGES]
+            return lambda: engine.predict(images)
+
+        timings.append({"device": name, "batches": list(throughput(call_of, largest))})
         gc.collect()  # frees an engine's memory before the next one is opened
-    _, symbol, checkpoint = open_network(run, epoch, Devices(), 1)
-    assert checkpoint.preprocessing is not None
-    cost = summarise(symbol, checkpoint.preprocessing.image_shape)
+    cost = summarise(symbol, checkpoint.known_preprocessing.image_shape)
     return {
-        "parameters": cost.learned,
-        "multiply_adds": cost.multiply_adds,
-        "timings": [{"device": one.device, "batches": one.batches} for one in timings],
-    }
-
-
-def timing(
-    settings: MeasureSettings, run: Run, epoch: int, dataset: Dataset, name: str,
-    devices: Devices,
-) -> Timing:  # fmt: skip
-    """Throughput on one device; `latency` measures latencies of all networks in turn."""
-    _, symbol, checkpoint = open_network(run, epoch, devices, 1)
-    views = np.concatenate([*map(views_of(dataset, checkpoint), range(IMAGES))])
-
-    def call_of(batch: int) -> Callable[[], object]:
-        batched = engine_for(symbol, checkpoint, devices, batch)
-        set_checkpoint(batched, symbol, run, checkpoint)
-        images = views[np.arange(batch) % IMAGES]
-        return lambda: batched.predict(images)
-
-    return Timing(name, tuple(throughput(call_of, settings.largest_batch)))
+        "parameters": cost.learned, "multiply_adds": cost.multiply_adds, "timings": timings,
+    }  # fmt: skip
 
 
 def views_of(dataset: Dataset, checkpoint: Checkpoint) -> Callable[[int], np.ndarray]:
     """A function that decodes and crops the first IMAGES images in turn: uint8 (1, h, w, 3)."""
-    assert checkpoint.preprocessing is not None
-    transform = EvalTransform(*checkpoint.preprocessing.geometry)
+    transform = EvalTransform(*checkpoint.known_preprocessing.geometry)
     count = min(IMAGES, len(dataset))
     encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
 

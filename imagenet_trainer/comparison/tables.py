@@ -75,8 +75,8 @@ def training(results: Sequence[Result]) -> Grid:
         starts = "" if over is None else (
             f"after epoch {over.epoch}: validation +{over.rise:.3f}, training -{over.fall:.3f}"
         )  # fmt: skip
-        rows.append((one.name, str(len(one.epochs)), _seconds(times.first), _seconds(times.later),
-                     _seconds(times.total), wall, starts))  # fmt: skip
+        seconds = [_number(value, ",.1f") for value in (times.first, times.later, times.total)]
+        rows.append((one.name, str(len(one.epochs)), *seconds, wall, starts))
     return Grid(
         ("network", "epochs", "first epoch, s", "others, median s", "total, s",
          "total with start, validation, saving, s", "overfitting (change of the loss)"),
@@ -88,9 +88,9 @@ def training(results: Sequence[Result]) -> Grid:
 def speeds(results: Sequence[Result]) -> Grid:
     """Latency of one image, and throughput in batches, on every device."""
     rows = [
-        (one.name, timing.device, _milliseconds(timing.median), _interval(timing.interval),
-         _milliseconds(timing.high), _milliseconds(timing.whole_median),
-         _milliseconds(timing.whole_high),
+        (one.name, timing.device, _number(timing.median, ".2f"), _interval(timing.interval),
+         _number(timing.high, ".2f"), _number(timing.whole_median, ".2f"),
+         _number(timing.whole_high, ".2f"),
          f"{timing.best.images_per_second:,.1f}", str(timing.best.size))
         for one in results
         for timing in one.timings
@@ -124,8 +124,8 @@ def epochs(results: Sequence[Result]) -> Iterator[Tuple[str, Grid]]:
     """Losses and accuracies of each epoch; a table for each network."""
     for one in results:
         rows = [
-            (str(row.epoch), _number(row.train_loss), _percent(row.train_rank1),
-             _number(row.val_loss), _percent(row.val_rank1), _seconds(row.seconds))
+            (str(row.epoch), _number(row.train_loss, ".4f"), _percent(row.train_rank1),
+             _number(row.val_loss, ".4f"), _percent(row.val_rank1), _number(row.seconds, ",.1f"))
             for row in one.epochs
         ]  # fmt: skip
         yield one.name, Grid(_EPOCH_HEAD, rows)
@@ -217,25 +217,18 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _percent(share: Optional[float]) -> str:
-    return "" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def _megabytes(count: Optional[int]) -> str:
     return "" if count is None else f"{count / 1e6:,.0f} MB"
 
 
-def _milliseconds(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}"
-
-
 def _interval(bounds: Tuple[float, float]) -> str:
     return "" if math.isnan(bounds[0]) else f"{bounds[0]:.2f} to {bounds[1]:.2f}"
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.4f}"
-
-
-def _seconds(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:,.1f}"
+def _number(value: float, form: str) -> str:
+    """The number in a format; nothing for nan."""
+    return "" if math.isnan(value) else format(value, form)

@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
 
 from imagenet_trainer.config import PredictSettings, flags
 from imagenet_trainer.config.results import ClassProbability, ImagePrediction, PredictResult
@@ -48,14 +48,33 @@ def predict(settings: PredictSettings) -> PredictResult:
     if settings.latency:
         raise InputError("--latency: only the command line measures it; omit it")
     classifier, files = open_classifier(settings)
-    found = []
+    found = [
+        ImagePrediction(one.path, top_of(one, classifier, settings.top_k))
+        for one in _predictions(settings, classifier, files)
+    ]
+    return PredictResult(found, classifier.prefix, classifier.epoch, **_written(settings))
+
+
+def _predictions(
+    settings: PredictSettings,
+    classifier: Classifier,
+    files: Sequence[ImageFile],
+    damaged: Optional[Callable[[InputError], object]] = None,
+) -> Iterator[FilePrediction]:
+    """The predictions for files; the requested tables appear after the last one.
+
+    `damaged` as in `Classifier.classify`. Raises InputError if no file is an image.
+    """
     with contextlib.ExitStack() as stack:
         writers = _open_writers(settings, classifier, files, stack)
-        for one in classifier.classify(files):
+        is_empty = True
+        for one in classifier.classify(files, damaged):
+            is_empty = False
             for writer in writers:
                 writer.add(one)
-            found.append(ImagePrediction(one.path, top_of(one, classifier, settings.top_k)))
-    return PredictResult(found, classifier.prefix, classifier.epoch, **_written(settings))
+            yield one
+        if is_empty:
+            raise InputError(f"none of the {len(files)} files is an image")
 
 
 def _written(settings: PredictSettings) -> Dict[str, Path]:
@@ -96,21 +115,18 @@ def show(settings: PredictSettings) -> None:
         log(f"skipped: {error}")
         damaged.append(error)
 
+    written = _written(settings)
     with contextlib.ExitStack() as stack:
-        writers = _open_writers(settings, classifier, files, stack)
-        bar = stack.enter_context(progress("predict", len(files))) if writers else None
+        bar = stack.enter_context(progress("predict", len(files))) if written else None
         # A submission must have a row for every image.
-        for one in classifier.classify(files, None if settings.submission else skip):
-            for writer in writers:
-                writer.add(one)
-            if not writers:
-                print("\n".join(paragraph(one.path, top_of(one, classifier, settings.top_k))))
+        tolerate = None if settings.submission else skip
+        for one in _predictions(settings, classifier, files, tolerate):
             if bar:
                 bar(1)
-        if len(damaged) == len(files):
-            raise InputError(f"none of the {len(files)} files is an image")
+            else:
+                print("\n".join(paragraph(one.path, top_of(one, classifier, settings.top_k))))
     count = len(files) - len(damaged)
-    for path in _written(settings).values():
+    for path in written.values():
         print(f"written: {path} ({count} image{'' if count == 1 else 's'})")
     if damaged:
         log(f"skipped {len(damaged)} of {len(files)} files, which are damaged or not images")

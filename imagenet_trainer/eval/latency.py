@@ -37,9 +37,13 @@ def measure(
         began = clock()
         call(number)
         times[number] = clock() - began
-    # The smallest measured time that 99 of 100 calls do not exceed.
-    high = np.sort(times)[int(np.ceil(0.99 * rounds)) - 1]
-    return Latency(name, batch, 1000 * float(np.median(times)), 1000 * float(high), rounds)
+    times *= 1000
+    return Latency(name, batch, float(np.median(times)), high_of(times), rounds)
+
+
+def high_of(times: np.ndarray) -> float:
+    """The smallest of some times (n,) that 99 of 100 do not exceed."""
+    return float(np.sort(times)[int(np.ceil(0.99 * len(times))) - 1])
 
 
 def of_network(

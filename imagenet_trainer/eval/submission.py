@@ -9,7 +9,7 @@
 
 import re
 from pathlib import Path
-from typing import IO, Any, Dict, Iterable, List, Sequence, Set, Tuple
+from typing import IO, Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -33,16 +33,12 @@ class PredictionTable:
     def __init__(self, file: IO[str], classes: Classes, top_k: int):
         self._classes, self._k = classes, min(top_k, len(classes))
         self._writer = CsvWriter(file)
-        places = range(1, self._k + 1)
-        heads = (f"{word}{place}" for place in places for word in ("id", "name", "probability"))
-        self._writer.writerow(("file", *heads))
+        self._writer.writerow(_columns(self._k))
 
     def add(self, one: FilePrediction) -> None:
         """Write the row of a file."""
-        row: List[Any] = [one.path]
-        for label in top_classes(one.probabilities[None], self._k)[0]:
-            row += [*self._classes[label], f"{one.probabilities[label]:.6f}"]
-        self._writer.writerow(row)
+        cells = _cells(one, self._classes, self._k)
+        self._writer.writerow(f"{cell:.6f}" if isinstance(cell, float) else cell for cell in cells)
 
 
 class ParquetTable:
@@ -50,22 +46,29 @@ class ParquetTable:
 
     def __init__(self, classes: Classes, top_k: int):
         self._classes, self._k = classes, min(top_k, len(classes))
-        self._columns: Dict[str, List[Any]] = {"file": []}
+        self._columns: Dict[str, List[Any]] = {name: [] for name in _columns(self._k)}
 
     def add(self, one: FilePrediction) -> None:
         """Keep the row of a file."""
-        self._columns["file"].append(csv_cell(one.path))
-        labels = top_classes(one.probabilities[None], self._k)[0]
-        for place, label in enumerate(labels, 1):
-            wnid, name = self._classes[label]
-            probability = round(float(one.probabilities[label]), 6)
-            values = {"id": csv_cell(wnid), "name": csv_cell(name), "probability": probability}
-            for word, value in values.items():
-                self._columns.setdefault(f"{word}{place}", []).append(value)
+        for column, cell in zip(self._columns.values(), _cells(one, self._classes, self._k)):
+            column.append(round(cell, 6) if isinstance(cell, float) else csv_cell(cell))
 
     def write(self, path: str) -> None:
         """Write the file."""
         parquet.write_table(path, self._columns)
+
+
+def _columns(k: int) -> List[str]:
+    """The names of the columns of a table of the k most probable classes."""
+    words = ("id", "name", "probability")
+    return ["file", *(f"{word}{place}" for place in range(1, k + 1) for word in words)]
+
+
+def _cells(one: FilePrediction, classes: Classes, k: int) -> Iterator[Any]:
+    """A row of such a table."""
+    yield one.path
+    for label in top_classes(one.probabilities[None], k)[0]:
+        yield from (*classes[label], float(one.probabilities[label]))
 
 
 class Submission:
