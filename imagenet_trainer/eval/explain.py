@@ -155,8 +155,8 @@ class Explainer:
             engine.set_params(*parameters)
             search = NeighbourSearch(engine, self._train, how, settings)
             own = own_records(self._evaluator.dataset.shards, chosen.records, self._train.shards)
-            path = self.neighbours_path(one)
-            found = search.find(images, own, path, self._key(predictions, chosen), self._log)
+            key = self._key(predictions, chosen)
+            found = search.find(images, own, self._path(one, "npz"), key, self._log)
         return [
             self._explained(one, chosen, number, images[number], maps[:, number], found)
             for number in range(len(images))
@@ -190,18 +190,11 @@ class Explainer:
         ]  # fmt: skip
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def neighbours_path(self, one: EpochResult) -> Path:
-        """What is found of the training images, if `has_neighbours`."""
-        return self._evaluator.run.results / f"{self._stem(one)}.npz"
-
-    @property
-    def has_neighbours(self) -> bool:
-        """Whether the nearest training images are looked for."""
-        return self._train is not None
-
-    def _stem(self, one: EpochResult) -> str:
-        path = self._evaluator.run.predictions_path(one.epoch, one.name)
-        return path.stem.replace("predictions", "explain", 1)
+    def _path(self, one: EpochResult, ending: str) -> Path:
+        """The file of an epoch with this ending; the .npz has what is found of training images."""
+        run = self._evaluator.run
+        stem = run.predictions_path(one.epoch, one.name).stem.replace("predictions", "explain", 1)
+        return run.results / f"{stem}.{ending}"
 
     def _explained(
         self, one: EpochResult, chosen: _Images, number: int, image: np.ndarray, maps: Any,
@@ -242,20 +235,19 @@ class Explainer:
 
     def write(self, one: EpochResult, explained: Sequence[Explained]) -> Iterator[Tuple[str, Path]]:
         """Write table and contact sheet; yields the fields of `EvaluateFiles` and the paths."""
-        stem = self._evaluator.run.results / self._stem(one)
-        path = stem.with_name(f"{stem.name}.csv")
+        path = self._path(one, "csv")
         names = names_by_key(self._train) if self._train is not None else {}
         ids = dict(zip(short_names(one.classes), (wnid for wnid, _ in one.classes)))
         write_csv(path, _COLUMNS, (row for one in explained for row in _rows(one, ids, names)))
         yield "explanations", path
-        path = stem.with_name(f"{stem.name}.jpg")
+        path = self._path(one, "jpg")
         with atomic_write(path) as file:
             draw_explained(explained, title_of(self._evaluator.run, one)).save(
                 file, "JPEG", quality=88
             )
         yield "explanations_sheet", path
-        if self.has_neighbours:
-            yield "neighbours", self.neighbours_path(one)
+        if self._train is not None:
+            yield "neighbours", self._path(one, "npz")
 
 
 def _rows(error: Explained, ids: Dict[str, str], files: Dict[int, str]) -> Iterator[List[Any]]:
