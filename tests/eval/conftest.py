@@ -14,10 +14,21 @@ from imagenet_trainer import evaluate, fit, symbols
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.eval import figures
 from imagenet_trainer.eval.evaluator import Evaluator
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.initializers import initial_parameters
+
+LOOK_AT_FIGURES = ("outputs", "evaluate_outputs", "evaluate_compare", "many_classes")
+
+
+@pytest.fixture(autouse=True)
+def no_figures(request, monkeypatch):
+    """Figures with axes, which take as long as an evaluation, are drawn where one is looked at."""
+    if request.path.stem[len("test_") :] not in LOOK_AT_FIGURES:
+        png = cv2.imencode(".png", np.zeros((2, 2, 3)))[1].tobytes()
+        monkeypatch.setattr(figures, "draw_figure", lambda *_: png)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 import dataclasses
 import os
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +18,7 @@ from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.metrics.semantic import semantic_results
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.viz import confusion, feature_map
+from imagenet_trainer.viz import confusion, feature_map, video
 from imagenet_trainer.viz.class_order import ORDERS
 from imagenet_trainer.viz.matrix_style import COLOURS, OMITTED, SCALES
 from imagenet_trainer.viz.video import KINDS
@@ -129,21 +128,20 @@ def test_the_animation_has_the_cluster_order_of_the_last_epoch(evaluator, images
     assert (evaluator.run.folder / "confusion-0001.cluster.png").exists()
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
-def test_a_video(evaluator, images):
+def test_a_video(evaluator, images, monkeypatch):
+    monkeypatch.setattr(video, "draw_video", lambda path, frames, kind: path.write_bytes(b"video"))
     lines = list(write_outputs(settings_of(video="mp4"), evaluator, [result_of(images, 1)]))
     assert lines[-1] == f"drawn: {evaluator.run.folder / 'confusion.mp4'}"
-    assert (evaluator.run.folder / "confusion.mp4").stat().st_size > 1000
+    assert (evaluator.run.folder / "confusion.mp4").read_bytes() == b"video"
 
 
 def test_figures_as_vector_graphics_follow_the_png_file(evaluator, images):
-    settings = settings_of(figure_formats=("svg", "pdf"))
+    settings = settings_of(figure_formats=("svg",))
     results = [result_of(images, 1)]
     list(write_outputs(settings_of(), evaluator, results))
     list(write_outputs(settings, evaluator, results))  # beside a PNG file that is up to date
     path = evaluator.run.folder / "confusion-0001.figure.svg"
     drawn = path.read_bytes()
-    assert path.with_suffix(".pdf").exists()
     list(write_outputs(settings_of(), evaluator, [result_of(images, 1, seed=5)]))
     list(write_outputs(settings, evaluator, [result_of(images, 1, seed=5)]))
     assert path.read_bytes() != drawn
@@ -154,14 +152,13 @@ def test_figures_in_another_style_have_separate_files(evaluator, images):
         gif=True, gif_axes=True, figure_shares=True, figure_scale="log", figure_top_k=1,
         figure_without=("diagonal",), figure_colours="cividis",
     )  # fmt: skip
-    results = [result_of(images, epoch) for epoch in (1, 2)]
+    results = [result_of(images, 1)]
     list(write_outputs(plain, evaluator, results))
     before = {name: (evaluator.run.folder / name).read_bytes() for name in names(evaluator)}
     list(write_outputs(styled, evaluator, results))
     words = "top1-shares-log-cividis-no-diagonal"
     assert set(names(evaluator)) - before.keys() == {
-        f"confusion-0001.{words}.figure.png", f"confusion-0002.{words}.figure.png",
-        f"confusion.axes.{words}.gif",
+        f"confusion-0001.{words}.figure.png", f"confusion.axes.{words}.gif",
     }  # fmt: skip
     assert all((evaluator.run.folder / name).read_bytes() == was for name, was in before.items())
 

@@ -8,25 +8,26 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.viz import confusion, video
 
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+SIDE = 300
 FRAMES = [(epoch, np.diag([epoch, 1, 5]) + epoch % 2, epoch / 10) for epoch in range(1, 4)]
 
 
 def decoded(path):
-    """The frames of a video, uint8 (n, height, 1000, 3)."""
+    """The frames of a video, uint8 (n, height, SIDE, 3)."""
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     data = subprocess.run(command, capture_output=True, check=True).stdout
-    return np.frombuffer(data, np.uint8).reshape(-1, 1000 + confusion.STRIP, 1000, 3)
+    return np.frombuffer(data, np.uint8).reshape(-1, SIDE + confusion.STRIP, SIDE, 3)
 
 
 @needs_ffmpeg
 @pytest.mark.parametrize("kind", video.KINDS)
 def test_a_video_shows_the_frames_of_the_gif(tmp_path, kind):
     path = tmp_path / f"a.{kind}"
-    video.draw_video(path, confusion.Animation(FRAMES), kind)
+    video.draw_video(path, confusion.Animation(FRAMES, SIDE), kind)
     frames = decoded(path)
     # 5 frames per second: 0.4 s for each epoch and 3 s for the last.
     assert len(frames) == 2 * 2 + 15
-    animation = [np.array(image.convert("RGB")) for image in confusion.Animation(FRAMES)]
+    animation = [np.array(image.convert("RGB")) for image in confusion.Animation(FRAMES, SIDE)]
     for number, wanted in zip((0, 2, 18), animation):
         assert np.abs(frames[number].astype(int) - wanted).mean() < 3
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
