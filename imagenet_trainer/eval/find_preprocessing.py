@@ -148,13 +148,16 @@ def sizes(start: Preprocessing) -> Iterator[Preprocessing]:
     """The usual sizes of crop and image, after those of `start`."""
     yield start
     _, high, wide = start.image_shape
-    sides = [max(high, wide)]
+    longest = max(high, wide)
+    same = EvalTransform(start.image_shape, start.val_resize).short_side  # also where it is 0
+    for short_side in (round(longest * margin) for margin in _MARGINS):
+        if short_side != same:
+            yield replace(start, val_resize=short_side)
     if high == wide >= _LEAST_SIDE:
-        sides += [side for side in _SIDES if side != high]
-    for side in sides:
-        shape = (3, high, wide) if side == max(high, wide) else (3, side, side)
-        for margin in _MARGINS if side == max(high, wide) else _MARGINS[:1]:
-            yield replace(start, image_shape=shape, val_resize=round(side * margin))
+        for side in _SIDES:
+            if side != high:
+                resized = round(side * _MARGINS[0])
+                yield replace(start, image_shape=(3, side, side), val_resize=resized)
 
 
 def filters(start: Preprocessing) -> Iterator[Preprocessing]:

@@ -13,6 +13,7 @@ from helpers.evaluated import refusal
 from scipy.stats import binomtest
 
 from imagenet_trainer import evaluate
+from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.eval import find_preprocessing as search
 from imagenet_trainer.graph import sym
@@ -142,3 +143,11 @@ def test_several_epochs_are_refused(shard, tmp_path, capsys):
     words = ["--model-prefix", run.prefix, "--data-val", shard, "--find-preprocessing"]
     assert evaluate.main([*words, "--epochs", "1-2"]) == 2
     assert "--find-preprocessing: " in capsys.readouterr().err
+
+
+def test_no_size_is_tried_twice():
+    """A short side of 0 is 256/224 of the crop, which is among the usual ones."""
+    start = Preprocessing((3, 224, 224), *search.SCALES["0 to 1"], 0)
+    sizes = [EvalTransform(one.image_shape, one.val_resize) for one in search.sizes(start)]
+    pairs = [(one.size, one.short_side) for one in sizes]
+    assert len(pairs) == len({*pairs}) == 3 + 6
