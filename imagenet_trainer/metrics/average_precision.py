@@ -30,7 +30,7 @@ def average_precision(probabilities: np.ndarray, right: np.ndarray) -> float:
 def mean_average_precision(probabilities: np.ndarray, right: np.ndarray) -> float:
     """The mean over the classes that have images: float (n, classes), bool (n, classes)."""
     found = [average_precision(*columns) for columns in zip(probabilities.T, right.T)]
-    known = [value for value in found if value == value]
+    known = [value for value in found if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
 
 

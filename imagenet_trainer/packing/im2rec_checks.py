@@ -102,7 +102,8 @@ def _apply_reviews(settings: PackCheckSettings) -> int:
     with attributed_to(flag, " "), ProgressDisplay(new) as progress:
         done = apply_reviews(prefix, new, settings.drop, settings.relabel, progress)
     dropped = int((~done.kept).sum())
-    left = f"; {done.unreviewed:,} rows without a verdict changed nothing" * bool(done.unreviewed)
+    rows = done.unreviewed
+    left = f"; {rows:,} rows without a verdict changed nothing" if rows else ""
     print(
         f"{new}: {format_images(int(done.kept.sum()))} of {prefix}: {done.relabelled:,} with "
         f"another class, {dropped:,} left out{left}"

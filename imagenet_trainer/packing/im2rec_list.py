@@ -32,7 +32,12 @@ _WAYS_OUT: Dict[Type[InputError], str] = {
 
 def write_lists(settings: Im2recSettings) -> int:
     """Write PREFIX.lst, or its parts; the exit code."""
-    check_list_flags(settings)
+    if settings.recursive and settings.flat:
+        raise InputError(
+            "--flat --recursive: either all images are one class or each folder is; omit one"
+        )
+    check_prefix(settings.prefix)
+    check_root(settings.root)
     collection = open_collection(settings.root)
     if collection is not None:
         return write_lists_of_collection(settings, collection)
@@ -85,6 +90,11 @@ def write_lists_of_collection(settings: Im2recSettings, collection: Collection) 
 
 
 def _shares(settings: Im2recSettings) -> Shares:
+    if settings.train_ratio + settings.test_ratio > 1:
+        raise InputError(
+            f"--train-ratio {settings.train_ratio:g} --test-ratio {settings.test_ratio:g}: "
+            "the sum is more than 1; give smaller shares"
+        )
     return Shares(settings.chunks, settings.train_ratio, settings.test_ratio)
 
 
@@ -119,18 +129,3 @@ def _print_left_out(settings: Im2recSettings, left_out: LeftOut) -> None:
     print(f"left out: {left_out.describe()}{advice}")
     for folder in sorted(left_out.folders - {""}) if settings.recursive else ():
         print(f"left out: {printable(folder)} is no class: all its images are left out")
-
-
-def check_list_flags(settings: Im2recSettings) -> None:
-    """Raise InputError for flags that exclude each other, and for a wrong PREFIX or ROOT."""
-    if settings.recursive and settings.flat:
-        raise InputError(
-            "--flat --recursive: either all images are one class or each folder is; omit one"
-        )
-    if settings.train_ratio + settings.test_ratio > 1:
-        raise InputError(
-            f"--train-ratio {settings.train_ratio:g} --test-ratio {settings.test_ratio:g}: "
-            "the sum is more than 1; give smaller shares"
-        )
-    check_prefix(settings.prefix)
-    check_root(settings.root)

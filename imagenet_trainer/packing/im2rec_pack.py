@@ -127,9 +127,9 @@ def _missing_list(name: str, settings: Im2recSettings) -> InputError:
         advice = f"{others[0]} exists: give the prefix {stem} to pack it"
     else:
         chunked = f"--chunks {settings.chunks} " if settings.chunks > 1 else ""
-        advice = ("" if chunked else proposal(settings)) or (
-            f"run first: {commands.PACK} --list --recursive {chunked}{prefix} {settings.root}"
-        )
+        advice = f"run first: {commands.PACK} --list --recursive {chunked}{prefix} {settings.root}"
+        if not chunked:
+            advice = proposal(settings) or advice
     return InputError(f"{name}.lst: no such list; {advice}")
 
 

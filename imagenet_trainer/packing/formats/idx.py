@@ -119,10 +119,8 @@ def _read(path: str, axes: int) -> np.ndarray:
         with gzip.open(path) if path.lower().endswith(".gz") else open(path, "rb") as file:
             head = file.read(size)
             if len(head) < size or head[:4] != bytes([0, 0, _UBYTE, axes]):
-                raise InputError(
-                    f"{path}: is no idx file of bytes with {axes} ax{'i' if axes == 1 else 'e'}s; "
-                    "download it again"
-                )
+                kind = "1 axis" if axes == 1 else f"{axes} axes"
+                raise InputError(f"{path}: is no idx file of bytes with {kind}; download it again")
             shape: List[int] = np.frombuffer(head, ">u4", offset=4).tolist()
             length = int(np.prod(shape, dtype=object))
             if not 0 < length <= _MOST_BYTES:

@@ -62,12 +62,13 @@ class TFRecords(NumberedCollection):
     def images(self) -> Iterator[Tuple[str, int]]:
         """See Collection."""
         rows = [(path, row) for path in self.paths for row in _rows(path)]
-        first = min((row.label for _, row in rows), default=0)
-        if first >= 1:
+        first = 0
+        if all(row.label >= 1 for _, row in rows):
+            first = 1
             self.note = "the labels count from 1 (image/class/label); label 1 is class 0"
         _check_classes(rows)
         for path, row in rows:
-            yield f"{os.path.basename(path)}/{row.offset}/{row.name}", row.label - (first >= 1)
+            yield f"{os.path.basename(path)}/{row.offset}/{row.name}", row.label - first
 
     def _end(self, file: str) -> int:
         return self._sizes[file]
