@@ -5,6 +5,7 @@ from helpers.tiny_engine import (
     batches,
     engine_of,
     first_parameters,
+    gradients,
     logits,
     network,
     tensors_of,
@@ -65,20 +66,13 @@ def test_nesterov_without_momentum_is_sgd():
         np.testing.assert_allclose(value, sgd[name], atol=1e-6, err_msg=name)
 
 
-def gradients(values, symbol, images, labels):
-    """Of the mean loss with respect to parameters of the network without BatchNorm."""
-    tensors = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
-    torch.nn.functional.cross_entropy(logits(tensors, images), torch.tensor(labels)).backward()
-    return {name: value.grad.numpy() for name, value in tensors.items()}
-
-
 def numpy_train(step, updates=3):
     """Parameters after updates by `step(name, weight, gradient, decay, memory)`."""
     symbol = network()
     values, _ = first_parameters(symbol)
     memory = {name: {} for name in values}
     for images, labels in batches(updates):
-        slopes = gradients(values, symbol, images, labels)
+        slopes = gradients(values, images, labels)
         for name in values:
             decay = DECAY if name.endswith("weight") else 0.0
             values[name] = step(name, values[name], slopes[name], decay, memory[name])

@@ -18,7 +18,7 @@ from helpers.tiny_engine import (
     train,
 )
 
-from imagenet_trainer.engines import Devices, NonFiniteLossError
+from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.graph import sym
 from imagenet_trainer.metrics import counts as metrics
@@ -40,18 +40,26 @@ on_all_devices = pytest.mark.parametrize(
 @pytest.mark.parametrize("rule", ["sgd", "nag", "adam", "adamw", "lbsgd"])
 def test_resuming_from_a_state_is_exact(engine, cpus, rule):
     symbol = network(batch_norm=True, dropout=0.5)
+    shares = np.linspace(0.1, 1, BATCH, dtype=np.float32)
+    mixes = [Mix(labels[::-1].copy(), shares) for _, labels in batches()]
+    options = {
+        "clip_gradient": None if rule == "sgd" else 0.05, "decay_gammas": False,
+        "rate_factors": {"conv_weight": 0.1},
+    }  # fmt: skip
 
     def opened():
-        return open_one(engine, symbol, rule, devices={"cpus": cpus}, average_decay=0.9)
+        return open_one(
+            engine, symbol, rule, options=options, devices={"cpus": cpus}, average_decay=0.9,
+            accumulate=2, label_smoothing=0.1, mixup=True,
+        )  # fmt: skip
 
-    straight = train(opened(), batches()[:3])
-    params, state = straight.get_params(), straight.get_state()
-    train(straight, batches()[3:])
+    straight = train(opened(), batches()[:3], mixes=mixes[:3])
     resumed = opened()
-    resumed.set_params(*params)
-    resumed.set_state(state)
-    torch.rand(7)  # earlier random numbers have no effect
-    train(resumed, batches()[3:])
+    resumed.set_params(*straight.get_params())
+    resumed.set_state(straight.get_state())
+    for one in (straight, resumed):
+        torch.rand(7)  # other random numbers have no effect
+        train(one, batches()[3:], mixes=mixes[3:])
     assert_same(everything(straight), everything(resumed))
 
 

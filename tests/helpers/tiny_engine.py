@@ -58,6 +58,15 @@ def tensors_of(symbol):
     return {**leaves, **{name: torch.tensor(value) for name, value in aux.items()}}
 
 
+def gradients(values, images, labels):
+    """Of the mean loss with respect to parameters of the network without BatchNorm."""
+    import torch
+
+    tensors = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+    torch.nn.functional.cross_entropy(logits(tensors, images), torch.tensor(labels)).backward()
+    return {name: value.grad.numpy() for name, value in tensors.items()}
+
+
 def open_one(
     engine, symbol, rule="sgd", momentum=0.9, decay=1e-3, options=None, devices=None, bgr=False,
     mean=MEAN, std=STD, **training,

@@ -117,27 +117,3 @@ def test_batches_that_cannot_be_split_evenly():
         engine_of(network(), accumulate=3)
     with pytest.raises(InputError, match=r"2 accumulated parts on 8 devices; .*multiple of 16"):
         engine_of(network(), 8, accumulate=2)
-
-
-@pytest.mark.parametrize("cpus", [1, 2])
-@pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam", "lbsgd"])
-def test_all_options_together_resume_exactly(optimizer, cpus):
-    symbol = network(batch_norm=True, dropout=0.5)
-    mixes = [
-        Mix(labels[::-1].copy(), np.linspace(0.1, 1, BATCH, dtype=np.float32))
-        for _, labels in batches()
-    ]
-    how = {
-        "options": {"clip_gradient": 0.05, "decay_gammas": False,
-                    "rate_factors": {"conv_weight": 0.1}},
-        "accumulate": 2, "label_smoothing": 0.1, "mixup": True, "average_decay": 0.9,
-    }  # fmt: skip
-    straight = train(engine_of(symbol, cpus, optimizer, **how), batches()[:3], mixes=mixes[:3])
-    params, state = straight.get_params(), straight.get_state()
-    train(straight, batches()[3:], mixes=mixes[3:])
-    resumed = engine_of(symbol, cpus, optimizer, **how)
-    resumed.set_params(*params)
-    resumed.set_state(state)
-    train(resumed, batches()[3:], mixes=mixes[3:])
-    assert_same(resumed.get_params(), straight.get_params())
-    assert_same(resumed.get_state(), straight.get_state())
