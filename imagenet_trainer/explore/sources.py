@@ -7,7 +7,7 @@ methods raise ValueError with the reason; a single image never raises another er
 import contextlib
 import os
 from dataclasses import replace
-from typing import NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -17,7 +17,8 @@ from imagenet_trainer.data.augment import decode
 from imagenet_trainer.data.images.decode import decode as decode_file
 from imagenet_trainer.data.images.headers import Header, read_header
 from imagenet_trainer.data.images.opencv import call
-from imagenet_trainer.data.images.source import Folder, Tar, open_root
+from imagenet_trainer.data.images.source import Folder, open_root
+from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.data.records.headers import keep_images
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import (
@@ -49,29 +50,7 @@ class ImageInfo(NamedTuple):
     header: Header
 
 
-class ImageSource(Protocol):
-    """A sequence of images with classes; its methods are thread-safe."""
-
-    classes: Tuple[ClassName, ...]
-    note: str  # what the user should know; "" if there is nothing
-
-    def __len__(self) -> int:
-        """The number of images."""
-
-    def name(self, number: int) -> str:
-        """Path of an image, or its shard and record."""
-
-    def info(self, number: int) -> ImageInfo:
-        """Label, size and header; raises ValueError with the reason if they cannot be read."""
-
-    def read(self, number: int) -> bytes:
-        """The encoded image; raises ValueError with the reason if it cannot be read."""
-
-    def pixels(self, number: int) -> np.ndarray:
-        """The image as training sees it, uint8 RGB (height, width, 3); ValueError as `read`."""
-
-
-def open_source(value: str, root: str = "", label_index: Optional[int] = None) -> ImageSource:
+def open_source(value: str, root: str = "", label_index: Optional[int] = None) -> "ImageSource":
     """Open a folder of images or of shards, a tar, a list `x.lst` of files in `root`, or shards.
 
     Shards may be URLs of objects. Only a list has a `root`. `label_index` selects one of several
@@ -97,13 +76,13 @@ def open_source(value: str, root: str = "", label_index: Optional[int] = None) -
 
 
 class Files:
-    """Image files in a folder or a tar."""
+    """Image files in a folder or a tar; its methods are thread-safe."""
 
     note = ""
 
     def __init__(
         self,
-        root: Union[Folder, Tar],
+        root: Union[Folder, TarImages],
         paths: Sequence[str],
         labels: Sequence[int],
         classes: Tuple[ClassName, ...],
@@ -118,7 +97,7 @@ class Files:
         return self.paths[number]
 
     def info(self, number: int) -> ImageInfo:
-        """See ImageSource."""
+        """Label, size and header."""
         size = self._root.size(self.paths[number])
         if not size:
             raise ValueError("the file is empty")
@@ -126,11 +105,11 @@ class Files:
             return ImageInfo(self.labels[number], size, read_header(file))
 
     def read(self, number: int) -> bytes:
-        """See ImageSource."""
+        """The encoded image."""
         return self._root.read(self.paths[number])
 
     def pixels(self, number: int) -> np.ndarray:
-        """See ImageSource: as packing decodes it, since OpenCV does not read all formats."""
+        """The image as training sees it once it is packed, uint8 RGB (height, width, 3)."""
         return call(cv2.cvtColor, decode_file(self.read(number)), cv2.COLOR_BGR2RGB)
 
 
@@ -155,7 +134,7 @@ def _open_folder(root: str) -> Files:
 
 def _open_tar(path: str) -> Files:
     """All files of a tar except hidden ones, like `_open_folder` for the unpacked folder."""
-    tar = Tar(path)
+    tar = TarImages(path)
     names = [one for one in tar.names() if not is_hidden(one)]
     if not names:
         raise InputError(f"{path}: the tar contains no files")
@@ -182,7 +161,10 @@ def _open_list(path: str, root: str, label_index: Optional[int]) -> Files:
 
 
 class Packed:
-    """Images in shards. The labels are in the records, so `info` has to read them."""
+    """Images in shards; its methods are thread-safe. `info` has to read labels from the records.
+
+    `note` is what the user should know; "" if there is nothing.
+    """
 
     def __init__(self, value: str, label_index: Optional[int] = None):
         paths = find_shards(value)
@@ -207,7 +189,7 @@ class Packed:
         return f"{os.path.basename(path)}:{record}"
 
     def info(self, number: int) -> ImageInfo:
-        """See ImageSource."""
+        """Label, size and header."""
         try:
             data, length = self.shards.head(number, _FIRST_BYTES)
             try:
@@ -225,15 +207,18 @@ class Packed:
         return ImageInfo(NO_CLASS if label is None else label, size, header)
 
     def read(self, number: int) -> bytes:
-        """See ImageSource."""
+        """The encoded image."""
         try:
             return bytes(self.shards.record(number).image)
         except RecordError as error:
             raise ValueError(error.reason) from error
 
     def pixels(self, number: int) -> np.ndarray:
-        """See ImageSource."""
+        """The image as training sees it, uint8 RGB (height, width, 3)."""
         return decode(self.read(number))
+
+
+ImageSource = Union[Files, Packed]
 
 
 def _selected(labels: Sequence[float], index: int) -> Tuple[float, ...]:

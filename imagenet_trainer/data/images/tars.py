@@ -15,6 +15,7 @@ from array import array
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple, cast
 
+from imagenet_trainer.data.images.decode import check_length, read_error
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error, is_hidden
 
@@ -66,22 +67,30 @@ class TarImages:
         return isinstance(name, str) and self._number(name) is not None
 
     def locate(self, name: str) -> Position:
-        """Byte offset in the tar, and number of bytes; InputError if there is no such file."""
+        """Byte offset in the tar, and number of bytes; ValueError if there is no such file."""
         number = self._number(name)
         if number is None:
-            raise InputError(f"{self.path}: {name} is not in it; make the list again")
+            raise ValueError(f"is not in {self.path}; make the list again")
         return self._offsets[number], self._sizes[number]
 
+    def size(self, name: str) -> int:
+        """Size of a file in bytes; ValueError if there is none."""
+        return self.locate(name)[1]
+
     def read(self, name: str) -> bytes:
-        """The bytes of a file; InputError if there is none, OSError if reading fails."""
+        """The bytes of a file; errors as `decode.read_file`."""
         offset, size = self.locate(name)
-        data = _read(self._descriptor, offset, size)
+        check_length(size)
+        try:
+            data = _read(self._descriptor, offset, size)
+        except OSError as error:
+            raise read_error(self.path, error) from error
         if len(data) < size:
-            raise InputError(f"{self.path}: it was truncated while being read; copy it again")
+            raise ValueError(f"{self.path} was truncated while being read; copy it again")
         return data
 
     def open(self, name: str) -> BinaryIO:
-        """An open file; reading it reads only what is requested. Errors as in `read`."""
+        """An open file; reading it reads only what is requested. ValueError if there is none."""
         return io.BufferedReader(_Range(self._descriptor, *self.locate(name)), HEADER_BUFFER)
 
     def close(self) -> None:

@@ -14,7 +14,6 @@ from typing import IO, Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from imagenet_trainer.data.images.source import Tar
 from imagenet_trainer.data.images.tars import TarImages, first_names
 from imagenet_trainer.data.kinds import EXTENSIONS
 from imagenet_trainer.errors import InputError
@@ -59,7 +58,7 @@ class WebDataset(Collection):
 
     def __init__(self, paths: Sequence[str]):
         super().__init__(paths)
-        self._tars: Dict[str, Tar] = {}
+        self._tars: Dict[str, TarImages] = {}
 
     def images(self) -> Iterator[Tuple[str, int]]:
         """See Collection."""
@@ -86,14 +85,14 @@ class WebDataset(Collection):
         """The names of classes in classes.txt beside the tars; {} without one."""
         return dict(enumerate(class_ids_beside(self.paths[0], max(examples))))
 
-    def _locate(self, path: str) -> Tuple[Tar, str]:
+    def _locate(self, path: str) -> Tuple[TarImages, str]:
         """Tar and name; ValueError if there is no such image."""
         file, _, name = path.partition("/")
         if file not in self._by_name:
             raise ValueError(NOT_HERE)
         if file not in self._tars:
             try:
-                self._tars[file] = Tar(self._by_name[file])
+                self._tars[file] = TarImages(self._by_name[file])
             except InputError as error:
                 raise ValueError(str(error)) from error
         self._tars[file].size(name)  # ValueError if it is not there
@@ -103,8 +102,12 @@ class WebDataset(Collection):
 def _label(tar: TarImages, key: str, name: Optional[str]) -> int:
     if name is None:
         raise InputError(f"{tar.path}: sample {key} has no {_LABEL} with its label; add it")
-    size = tar.locate(name)[1]
-    text = tar.read(name).decode("ascii", "replace").strip() if size <= _MOST_LABEL else ""
+    text = ""
+    if tar.size(name) <= _MOST_LABEL:
+        try:
+            text = tar.read(name).decode("ascii", "replace").strip()
+        except ValueError as error:
+            raise InputError(f"{tar.path}: {name}: {error}") from error
     if not text.isdecimal() or len(text) > 9:
         raise InputError(
             f"{tar.path}: {name}: is not the number of a class; write it as text, such as 281"
