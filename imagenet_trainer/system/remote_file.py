@@ -26,7 +26,7 @@ _Key = Tuple[str, int, int]  # digest of an object, begin and end of a range
 
 
 class RemoteFile:
-    """An object, read by any number of threads; the methods are those of `PositionalFile`.
+    """An object, read by any number of threads; the methods are those of `data`'s `LocalFile`.
 
     Raises StorageError if it cannot be read, or is not there.
     """

@@ -19,12 +19,7 @@ from imagenet_trainer.data.records.recordio import (
     join_parts,
     unpack,
 )
-from imagenet_trainer.data.records.storage import (
-    PositionalFile,
-    exists,
-    open_binary,
-    open_positional,
-)
+from imagenet_trainer.data.records.storage import exists, open_binary, open_positional
 from imagenet_trainer.errors import InputError, TemporaryError, is_temporary
 from imagenet_trainer.system.files import AnyPath, file_error, is_of_file
 
@@ -110,7 +105,7 @@ class RecordFile:
         elif index:
             index_name = os.fspath(index)
         advice = f"to pack it run first: {commands.PACK} PREFIX FOLDER"
-        self._file: PositionalFile = open_positional(self.path, advice)
+        self._file = open_positional(self.path, advice)
         self.size = self._file.size
         try:
             is_shard = self.path.endswith(".rec")  # although its first record may be damaged

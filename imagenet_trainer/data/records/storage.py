@@ -3,7 +3,7 @@
 import errno
 import io
 import os
-from typing import IO, Protocol, Union
+from typing import IO, Union
 
 import numpy as np
 
@@ -14,59 +14,41 @@ from imagenet_trainer.system.object_storage import find_object, is_url
 from imagenet_trainer.system.remote_file import RemoteFile
 
 
-class PositionalFile(Protocol):
-    """A file that any thread reads at any position."""
-
-    size: int  # bytes
-
-    def read(self, length: int, offset: int) -> bytes:
-        """Bytes from a position on; fewer at the end of the file. Raises OSError, InputError."""
-
-    def read_again(self, length: int, offset: int) -> bytes:
-        """The same after the bytes were found to be damaged, from where they come from."""
-
-    def will_need(self, begins: np.ndarray, ends: np.ndarray) -> None:
-        """Advice to read byte ranges ahead, int64 (ranges,) both."""
-
-    def duplicate(self) -> "PositionalFile":
-        """The same file, closed separately."""
-
-    def close(self) -> None:
-        """Close the file; a second time does nothing."""
-
-
 class LocalFile:
-    """A file of this machine, read with `os.pread`: no file position is shared."""
+    """A file of this machine, read with `os.pread`: no file position is shared.
+
+    Any thread reads it at any position. `size` is in bytes.
+    """
 
     def __init__(self, descriptor: int):
         self.descriptor = descriptor
         self.size = os.fstat(descriptor).st_size
 
     def read(self, length: int, offset: int) -> bytes:
-        """See PositionalFile; raises OSError."""
+        """Bytes from a position on; fewer at the end of the file. Raises OSError."""
         return os.pread(self.descriptor, length, offset)
 
     read_again = read
 
     def will_need(self, begins: np.ndarray, ends: np.ndarray) -> None:
-        """See PositionalFile."""
+        """Advice to read byte ranges ahead, int64 (ranges,) both."""
         will_need(self.descriptor, begins, ends)
 
     def duplicate(self) -> "LocalFile":
-        """See PositionalFile; raises OSError where no more files may be open."""
+        """The same file, closed separately; raises OSError where no more files may be open."""
         return LocalFile(os.dup(self.descriptor))
 
     def __getstate__(self) -> None:
         raise TypeError("an open shard is of its process; open the loader in the other process")
 
     def close(self) -> None:
-        """See PositionalFile."""
+        """Close the file; a second time does nothing."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
 
-def open_positional(path: str, advice: str) -> PositionalFile:
+def open_positional(path: str, advice: str) -> Union[LocalFile, RemoteFile]:
     """Open a file or an object; InputError if that fails, for a missing file with `advice`."""
     if is_url(path):
         return RemoteFile(path)
