@@ -18,6 +18,7 @@ from imagenet_trainer.data.mixup import Mixup, mixing_of
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore.flags import SheetSettings, check_output, check_root
 from imagenet_trainer.explore.sources import Files, ImageSource, open_source
+from imagenet_trainer.packing.console import format_images
 from imagenet_trainer.system.files import atomic_write
 
 _GAP = 4  # pixels between images
@@ -55,8 +56,8 @@ def write_sheet(settings: SheetSettings) -> int:
     with atomic_write(settings.output) as file:
         sheet.save(file, "PNG")
     print(
-        f"{settings.output}: {len(rows)} images of {settings.source}, as evaluation sees them and "
-        f"as training sees them in {len(epochs)} epochs"
+        f"{settings.output}: {format_images(len(rows))} of {settings.source}, as evaluation sees "
+        f"them and as training sees them in {len(epochs)} epochs"
     )
     return 0
 

@@ -127,13 +127,13 @@ def index_of(path: AnyPath) -> Tuple[Index, str]:
         return (entries[:, 0].copy(), entries[:, 1].copy()), note
 
 
-def rebuild_index(path: AnyPath, index: Optional[AnyPath] = None) -> int:
+def rebuild_index(path: AnyPath) -> int:
     """Write a shard's index again, with the records' ids as keys; return their number.
 
     Raises RecordError where the shard is damaged; an old index is then kept.
     """
     records = 0
-    with atomic_write(index_path(path) if index is None else index) as file:
+    with atomic_write(index_path(path)) as file:
         for offset, id in scan(path):
             file.write(b"%d\t%d\n" % (id, offset))
             records += 1

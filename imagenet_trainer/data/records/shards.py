@@ -49,11 +49,7 @@ class Shards:
         indexes: Sequence[Index] = (),
         label_index: Optional[int] = None,
     ):
-        if indexes and len(indexes) != len(paths):
-            raise InputError(
-                f"number of index files: expected {len(paths)}, got {len(indexes)}; give one for "
-                "each shard, or none if they are beside the shards"
-            )
+        assert len(indexes) in (0, len(paths))
         self.label_index = label_index
         self.files: List[RecordFile] = []
         allow_open_files(len(paths))
