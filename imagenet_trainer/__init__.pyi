@@ -468,7 +468,7 @@ class _Fit(ModuleType):
             shape of the warm-up; lars: none, with the layer-wise rates that lbsgd always
             has
         mom
-            momentum of sgd, nag, lbsgd, signum, rmsproptf
+            momentum of sgd, nag, lbsgd, signum, rmsproptf, rmsproptorch
         wd
             weight decay of weights and gammas
         batch_size

@@ -147,7 +147,9 @@ class OptimizerSettings:
         "shape of the warm-up; lars: none, with the layer-wise rates that lbsgd always has",
         choices=("linear", "power2", "sqrt", "lars"),
     )
-    mom: float = option(0.9, "momentum of sgd, nag, lbsgd, signum, rmsproptf", number(0, 1))
+    mom: float = option(
+        0.9, "momentum of sgd, nag, lbsgd, signum, rmsproptf, rmsproptorch", number(0, 1)
+    )
     wd: float = option(1e-4, "weight decay of weights and gammas", number(0))
     batch_size: int = option(128, "images per update, over all devices of all workers", integer(1))
     initializer: str = option(
