@@ -53,12 +53,12 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     use_cache(settings.cache_dir, settings.cache_size)
     settings, engine_reason = with_engine(settings)
     decodes_on_gpu(settings)  # InputError if --decode gpu is impossible
-    processes = process_count(settings)
-    if processes > 1:
-        return run_processes(processes, argv)
     when_done.check_command(settings.when_done)
     check_libraries(settings)
     check_observers(settings.observers)
+    processes = process_count(settings)
+    if processes > 1:
+        return run_processes(processes, argv)
     with Interrupts() as interrupts:
         _open_and_train(settings, interrupts, engine_reason)
         return interrupts.exit_code

@@ -2,11 +2,12 @@ import json
 import sys
 
 import pytest
+from conftest import needs_torch
 
-from imagenet_trainer.config import values
+from imagenet_trainer.config import FitSettings, values
 from imagenet_trainer.errors import InputError, LostWorkerError
 from imagenet_trainer.system.interrupts import Interrupts
-from imagenet_trainer.train import when_done
+from imagenet_trainer.train import loop, when_done
 
 # Writes its words and what it finds in its environment into the file named first.
 REPORT = (
@@ -97,6 +98,13 @@ def test_a_missing_program_is_an_error_before_training():
     when_done.check_command([sys.executable, "-c", "pass"])
     with pytest.raises(InputError, match="--when-done powerof: there is no such program"):
         when_done.check_command(["powerof"])
+
+
+@needs_torch
+def test_it_is_one_error_before_processes_start(monkeypatch):
+    monkeypatch.setattr(loop, "run_processes", pytest.fail)
+    with pytest.raises(InputError, match="--when-done powerof: "):
+        loop.train(FitSettings(engine="torch", cpus=2, when_done=("powerof",)))
 
 
 def test_quotes_that_are_not_closed():
