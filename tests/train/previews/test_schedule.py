@@ -2,14 +2,14 @@ import cv2
 import pytest
 
 from imagenet_trainer import fit
+from imagenet_trainer.train.previews import schedule
 from imagenet_trainer.train.previews.schedule import rows
 from imagenet_trainer.train.schedule import Schedule
 
 
 def test_first_and_last_rates_of_epochs():
     # 60 images in batches of 8: epochs begin with updates 0, 7, 15.
-    schedule = Schedule(base=1.0, factor=0.1, steps=(7, 14), warmup=2)
-    found = rows(schedule, 60, 8, 2)
+    found = rows(Schedule(base=1.0, factor=0.1, steps=(7, 14), warmup=2), 60, 8, 2)
     assert [(row.epoch, row.first_update) for row in found] == [(0, 0), (1, 7)]
     assert found[0][2:] == pytest.approx((0.5, 1.0))
     assert found[1][2:] == pytest.approx((0.1, 0.01))
@@ -35,7 +35,8 @@ def test_shown_without_any_data(tmp_path, monkeypatch, capsys):
     assert blue[:middle].sum() > 200 and blue[middle:].sum() > 200
 
 
-def test_shown_for_existing_shards(packed, tmp_path, capsys):
+def test_shown_for_existing_shards(packed, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(schedule, "draw_schedule", lambda *_: b"")
     words = ["--show-schedule", "--data-train", str(packed / "train.rec"), "--batch-size", "8"]
     more = ["--model-prefix", str(tmp_path / "model"), "--num-epochs", "3"]
     assert fit.main([*words, *more, "--lr-step-every", "1", "--lr-factor", "0.5"]) == 0
