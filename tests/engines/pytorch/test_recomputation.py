@@ -1,5 +1,3 @@
-import copy
-
 import numpy as np
 import pytest
 
@@ -36,7 +34,7 @@ def kept_bytes(module, data, label):
 
 
 @pytest.mark.parametrize("name", [
-    "resnet-56", "squeezenet1.1", pytest.param("densenet121", marks=pytest.mark.slow),
+    "resnet-20", "squeezenet1.1", pytest.param("densenet121", marks=pytest.mark.slow),
     pytest.param("alexnet", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_gradients_are_the_same_and_less_is_kept(name):
@@ -59,8 +57,9 @@ def test_gradients_are_the_same_and_less_is_kept(name):
     assert len(results[0]) == len(results[1]) > 3
     for ours, theirs in zip(*results):
         assert torch.equal(ours, theirs)
-    plain = kept_bytes(network_.training, data, label)
+    code, plain = network_.training.code, kept_bytes(network_.training, data, label)
     less = kept_bytes(checkpointed(network_.training, (4, *shape), 10), data, label)
+    assert network_.training.code == code
     assert less < (0.8 if name in ("alexnet", "squeezenet1.1") else 0.5) * plain
 
 
@@ -71,10 +70,3 @@ def test_an_engine_trains_the_same_bits(more):
     ours = train(open_one("torch", symbol, checkpoint_activations=True, **more), batches())
     assert_same(everything(plain), everything(ours))
     np.testing.assert_array_equal(plain.read_counts(), ours.read_counts())
-
-
-def test_the_network_itself_is_not_changed():
-    network_ = loaded("resnet-20", (3, 28, 28))
-    code = copy.copy(network_.training.code)
-    checkpointed(network_.training, (2, 3, 28, 28), 10)
-    assert network_.training.code == code
