@@ -1,5 +1,6 @@
 """The classes of a pack: named by folders or classes.txt, and those of the training set."""
 
+import hashlib
 import os
 import re
 from dataclasses import replace
@@ -24,11 +25,15 @@ _LISTS = ("train", "val", "test")  # the lists that it belongs to
 
 
 class PackClasses(NamedTuple):
-    """The classes of a pack, and its lists with labels that count these classes."""
+    """The classes of a pack, and its lists with labels that count these classes.
+
+    `labels_of` is a digest of what gave the lists other labels than they have in their files: the
+    reference, and names of classes that are not in the lists; "" where they have their own.
+    """
 
     classes: Tuple[ClassName, ...]
     lists: Sequence[ImageList]
-    relabelled: bool = False
+    labels_of: str = ""
 
 
 def write_classes(path: AnyPath, classes: Sequence[str]) -> None:
@@ -86,14 +91,9 @@ def classes_of_pack(
     `named` has the names by label where folders do not name the classes.
     Raises OtherClasses if the reference lacks a class, or a label differs.
     """
-    folders = _folders(lists, named)
-    if None in folders and os.path.basename(prefix) in _LISTS:  # of tools/imagenet.py
-        ids = class_ids_beside(prefix, len(folders) - 1)
-        # A file of another set is not taken.
-        if ids and all(name in (None, one) for name, one in zip(folders, ids)):
-            folders = ids
+    folders, is_named = _folders(prefix, lists, named)
     if folders and known:
-        return _relabelled(folders, lists, known, reference)
+        return _relabelled(folders, lists, known, reference, is_named)
     theirs = load_manifest(reference).classes if folders and reference else ()
     if not theirs:
         return PackClasses(name_classes(folders), lists)
@@ -101,14 +101,23 @@ def classes_of_pack(
 
 
 def _relabelled(
-    folders: Sequence[Optional[str]], lists: Sequence[ImageList], reference: Classes, title: str
+    folders: Sequence[Optional[str]],
+    lists: Sequence[ImageList],
+    reference: Classes,
+    title: str,
+    is_named: bool,
 ) -> PackClasses:
-    """The lists with the labels of a reference, matched by the names of the folders."""
+    """The lists with the labels of a reference, matched by the names of the folders.
+
+    `is_named`: these are not in the lists.
+    """
     classes = tuple(ClassName(*one) for one in reference)
     labels = _labels_in(folders, lists, reference, title)
     if labels is None:
         return PackClasses(classes, lists)
-    return PackClasses(classes, [with_labels(images, labels) for images in lists], True)
+    names = [one.id for one in classes] + [str(one) for one in folders if is_named]
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+    return PackClasses(classes, [with_labels(images, labels) for images in lists], digest)
 
 
 def _labels_in(
@@ -121,21 +130,30 @@ def _labels_in(
 
 
 def _folders(
-    lists: Sequence[ImageList], named: Optional[Dict[int, str]]
-) -> Sequence[Optional[str]]:
-    """The name of each class: of its folder, or by its label where `named` is given."""
-    folders = folders_of_classes(lists)
-    if named is None or not folders:
-        return folders
-    return [named.get(label) for label in range(max(len(folders), len(named)))]
+    prefix: str, lists: Sequence[ImageList], named: Optional[Dict[int, str]]
+) -> Tuple[Sequence[Optional[str]], bool]:
+    """The name of each class, and whether these are not in the lists.
+
+    They are those of the folders, of `named` by label, or of the classes.txt of tools/imagenet.py.
+    """
+    folders: Sequence[Optional[str]] = folders_of_classes(lists)
+    if named is not None and folders:
+        folders = [named.get(label) for label in range(max(len(folders), len(named)))]
+    if None in folders and os.path.basename(prefix) in _LISTS:
+        ids = class_ids_beside(prefix, len(folders) - 1)
+        # A file of another set is not taken.
+        if ids and all(name in (None, one) for name, one in zip(folders, ids)):
+            return ids, True
+    return folders, named is not None
 
 
 def relabelled_as_packed(
-    images: ImageList, classes: Sequence[ClassName], named: Optional[Dict[int, str]] = None
+    prefix: str, images: ImageList, classes: Sequence[ClassName], named: Optional[Dict[int, str]]
 ) -> ImageList:
     """The list with the labels that `classes_of_pack` gave it for a pack of these classes."""
     reference = tuple((one.id, one.name) for one in classes)
-    labels = _labels_in(_folders([images], named), [images], reference, "the manifest")
+    folders, _ = _folders(prefix, [images], named)
+    labels = _labels_in(folders, [images], reference, "the manifest")
     return images if labels is None else with_labels(images, labels)
 
 

@@ -64,7 +64,7 @@ def pack_lists(settings: Im2recSettings) -> int:
             lists = [images.with_one_label(settings.label_index or 0) for images in lists]
     named = None if collection is None else names_of_classes(collection, lists)
     found = _classes(prefix, lists, settings.classes_from, named)
-    if found.relabelled:
+    if found.labels_of:
         print(f"{prefix}.lst: labels become those of {settings.classes_from}, by class name")
     rejected = 0
     source = source_of(collection)
@@ -149,7 +149,7 @@ def _pack_list(
         conversion = replace(conversion, restart="off")  # the manifest says what was done
     layout = (settings.shards, settings.shard_size)
     pack = Pack(
-        prefix, settings.root, images, found.classes, conversion, *layout, found.relabelled,
+        prefix, settings.root, images, found.classes, conversion, *layout, found.labels_of,
         source, settings.label_index, collection,
     )  # fmt: skip
     if settings.shards > len(images):

@@ -1,6 +1,5 @@
 """What a pack contains, and which shard each record goes to."""
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -39,8 +38,9 @@ class Pack:
         number of shards, with the same number of lines of the list each. 0: one file PREFIX.rec.
     shard_bytes
         a shard ends before the record that would make it larger than this. 0: no limit.
-    relabelled
-        whether the labels of `images` are not those of the list, but count `classes`.
+    labels_of
+        where the labels of `images` are not those of the list, but count `classes`: a digest of
+        what they follow from, see `PackClasses`.
     source
         what the manifest says about a set in the format of another program, see `source_of`.
     label_index
@@ -57,7 +57,7 @@ class Pack:
     conversion: Conversion
     shards: int = 0
     shard_bytes: int = 0
-    relabelled: bool = False
+    labels_of: str = ""
     source: Dict[str, Any] = field(default_factory=dict)
     label_index: Optional[int] = None
     collection: Optional[Collection] = None
@@ -67,9 +67,8 @@ class Pack:
         layout: Dict[str, Any] = {"shards": self.shards, "shard_bytes": self.shard_bytes}
         if self.label_index is not None:
             layout["label_index"] = self.label_index
-        if self.relabelled:
-            ids = "\n".join(one.id for one in self.classes)
-            layout["labels_of"] = hashlib.sha256(ids.encode(errors="surrogateescape")).hexdigest()
+        if self.labels_of:
+            layout["labels_of"] = self.labels_of
         return {
             "root": root_name(self.root),
             "list_sha256": sha256(self.prefix + ".lst"),

@@ -48,12 +48,12 @@ def open_pack(prefix: str, root: str) -> Pack:
     if not conversion.pack_label:
         images = images.with_one_label(label_index or 0)
     collection = open_collection(root or manifest.root)
-    relabelled = "labels_of" in settings
-    if relabelled:
+    labels_of = str(settings.get("labels_of", ""))
+    if labels_of:
         named = None if collection is None else names_of_classes(collection, [images])
-        images = relabelled_as_packed(images, manifest.classes, named)
+        images = relabelled_as_packed(prefix, images, manifest.classes, named)
     return Pack(
-        prefix, root or manifest.root, images, manifest.classes, conversion, *layout, relabelled,
+        prefix, root or manifest.root, images, manifest.classes, conversion, *layout, labels_of,
         label_index=label_index, collection=collection,
     )  # fmt: skip
 

@@ -303,6 +303,20 @@ def test_a_stopped_pack_resumes(folder, capsys):
     assert RecordFile("data/train.rec").keys.tolist() == list(range(30))
 
 
+def test_labels_of_a_reference_are_repaired_where_classes_txt_names_the_classes(folder):
+    Path("data").mkdir()
+    Path("data/val.lst").write_text("0\t0\t0.jpg\n1\t1\t1.jpg\n")
+    Path("data/classes.txt").write_text("ant\nbee\n")
+    Path("reference.txt").write_text("bee\nant\n")
+    assert main(["data/val", "pics/train/ant", "--classes-from", "reference.txt"]) == 0
+    with RecordFile("data/val.rec") as shard:
+        assert [shard.record(n).label for n in range(2)] == [1, 0]
+    before = Path("data/val.rec").read_bytes()
+    Path("data/val.rec").write_bytes(before[:90] + b"damaged" + before[97:])
+    assert main(["--repair", "data/val"]) == 0
+    assert Path("data/val.rec").read_bytes() == before
+
+
 def test_rebuild_index(folder, capsys, fails):
     make_train()
     index = Path("data/train.idx")

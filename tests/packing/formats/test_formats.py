@@ -388,6 +388,18 @@ def test_a_missing_library_is_one_line(tmp_path, fails, monkeypatch, pack):
     assert "pip install" in fails(tmp_path / "x", tmp_path / "a.parquet")
 
 
+def test_labels_of_a_reference_follow_changed_names(tmp_path):
+    write_tar(
+        tmp_path / "a.tar", [("a.jpg", JPEG), ("a.cls", b"0"), ("b.jpg", JPEG), ("b.cls", b"1")]
+    )
+    (tmp_path / "reference.txt").write_text("dog\nfox\ncat\n")
+    words = ["--pass-through", "--classes-from", str(tmp_path / "reference.txt")]
+    for names, labels in (("cat\ndog\n", [2, 0]), ("dog\ncat\n", [0, 2])):
+        (tmp_path / "classes.txt").write_text(names)
+        assert im2rec.main([str(tmp_path / "x"), str(tmp_path / "a.tar"), *words]) == 0
+        assert [label for _, label in content(tmp_path / "x")[0]] == labels
+
+
 def test_a_changed_source_is_packed_again(tmp_path, capsys):
     path = write_tar(tmp_path / "a.tar", [("a.jpg", JPEG), ("a.cls", b"0")])
     words = [str(tmp_path / "x"), str(path), "--pass-through"]
