@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+import numpy as np
+
 from imagenet_trainer import config, symbols
 from imagenet_trainer.convert import other_weights
 from imagenet_trainer.convert.described import SYMBOL, described_classes, described_preprocessing
@@ -192,9 +194,9 @@ def _with_its_graph(
     graph = load_symbol(metadata[SYMBOL], path)
     unknown = Preprocessing((3, 224, 224), (0, 0, 0), (1, 1, 1), 0)
     how = described_preprocessing(path, metadata, unknown)
+    arg = {key: np.asarray(value, np.float32) for key, value in arrays.items()}
     moving = set(graph.list_auxiliary_states())
-    aux = {key: value for key, value in arrays.items() if key in moving}
-    arg = {key: value for key, value in arrays.items() if key not in moving}
+    aux = {key: arg.pop(key) for key in arrays if key in moving}
     check_parameters(graph, how.image_shape, arg, aux, path)
     count = number_of_classes(graph, how.image_shape)
     classes = described_classes(metadata, default_classes(count))

@@ -12,7 +12,7 @@ from helpers.networks import weights
 
 from imagenet_trainer import config, export, symbols
 from imagenet_trainer import published as command
-from imagenet_trainer.convert import published
+from imagenet_trainer.convert import published, safetensors_file
 from imagenet_trainer.convert.equal_networks import NETWORKS
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
@@ -121,9 +121,12 @@ def test_the_file_contains_its_network(tmp_path):
     path = str(tmp_path / "m-0003.safetensors")
     with pytest.raises(InputError, match="contains its network; omit the flag"):
         published.load_file(path, "squeezenet1.1")
+    arrays, metadata = safetensors_file.read(path)
+    safetensors_file.write(path, {k: v.astype(np.float64) for k, v in arrays.items()}, metadata)
     found = imported(path, back)
     assert found.arg.keys() == arg.keys() and not found.aux
     assert all(np.array_equal(found.arg[name], arg[name]) for name in arg)
+    assert {value.dtype for value in found.arg.values()} == {np.dtype(np.float32)}
     assert found.preprocessing == how and found.classes == classes
     assert Run(str(back)).read_symbol() == graph.tojson()
 
