@@ -1,9 +1,16 @@
-"""The multiply-adds in docs/networks.md agree with `fit --summary`."""
+"""Numbers of parameters and multiply-adds in docs/networks.md.
+
+tests/convert/test_equal_networks.py compares the parameters of networks that torchvision, timm and
+Gluon have too with theirs, tests/symbols/test_symbols.py those of ResNet-v2 with MXNet's.
+"""
+
+import math
 
 import pytest
 from conftest import ROOT
 
 from imagenet_trainer import symbols
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.symbols.summary import summarise
 
 WIDTHS = ("", "0.75", "0.5", "0.25")
@@ -82,7 +89,8 @@ QUICK = (
     "squeezenet1.1", "resnet-18", "mobilenet", "mobilenetv3-large", "alexnet", "one-stage-cnn",
     "cifar-cnn",
 )  # fmt: skip
-TITLE = "multiply-adds, G"
+PARAMETERS = "parameters at 1,000 classes, learned"
+MULTIPLY_ADDS = "multiply-adds, G"
 
 
 def table():
@@ -94,18 +102,34 @@ def table():
     return rows[first], rows[first + 2 : last + 1]
 
 
-def multiply_adds(networks, classes, side):
-    """The expected cell of a row."""
-    cells = []
+def cell(key, title):
+    titles, rows = table()
+    (row,) = (row for row in rows if tuple(row[:2]) == key)
+    return row[titles.index(title)]
+
+
+def graphs(key):
+    """The networks of a row, each with its shape of images."""
+    networks, classes, side = ROWS[key]
     for one in networks:
         shape = (3, side, side) if side else symbols.find(one).image_shape
-        found = summarise(symbols.get_symbol(one, classes, shape), shape)
-        cells.append(f"{found.multiply_adds / 1e9:.3g}")
-    return " · ".join(cells)
+        yield symbols.get_symbol(one, classes, shape), shape
 
 
 def test_every_row_is_known():
     assert sorted(tuple(row[:2]) for row in table()[1]) == sorted(ROWS)
+
+
+# test_symbols.py has the papers' numbers of the small ResNets.
+@pytest.mark.parametrize("key", [key for key in ROWS if "n+2" not in key[1]])
+def test_parameters_of_the_table(key):
+    counts = []
+    for symbol, shape in graphs(key):
+        arg, _ = parameter_shapes(symbol, shape)
+        # Gammas that stay 1 are parameters of MXNet's and TensorFlow's checkpoints.
+        own = {name: s for name, s in arg.items() if key[0] != "fast-cnn" or "gamma" not in name}
+        counts.append(f"{sum(map(math.prod, own.values())):,}")
+    assert cell(key, PARAMETERS).partition(" at ")[0] == " · ".join(counts)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +138,6 @@ def test_every_row_is_known():
      for key, key_ in ROWS.items()],
 )  # fmt: skip
 def test_multiply_adds_of_the_table(key):
-    title, rows = table()
-    (row,) = (row for row in rows if tuple(row[:2]) == key)
-    assert row[title.index(TITLE)] == multiply_adds(*ROWS[key])
+    """They are those of `fit --summary`."""
+    counts = [f"{summarise(*one).multiply_adds / 1e9:.3g}" for one in graphs(key)]
+    assert cell(key, MULTIPLY_ADDS) == " · ".join(counts)
