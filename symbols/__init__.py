@@ -13,7 +13,7 @@ import difflib
 import importlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, List, Mapping, Optional, Tuple
 
 from imagenet_trainer.config import commands, plugins
@@ -45,9 +45,10 @@ class Network:
     family: str  # the module of this package that builds it
     num_layers: Optional[int]  # None if the family has no depths
     image_shape: Tuple[int, int, int]  # channels, height, width that it was published for
-    initializer: Mapping[str, Any]  # in the form of imagenet_trainer.train.initializers
     build_options: Mapping[str, Any]  # arguments of the family's get_symbol that the name implies
-    takes_activation: bool
+    # In the form of imagenet_trainer.train.initializers.
+    initializer: Mapping[str, Any] = field(default_factory=lambda: MSRA)
+    takes_activation: bool = False
 
     @property
     def is_ours(self) -> bool:
@@ -103,8 +104,8 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
         family=family.module,
         num_layers=depth,
         image_shape=family.image_shape,
-        initializer=family.initializer,
         build_options={**family.build_options, **({"num_layers": depth} if depth else {})},
+        initializer=family.initializer,
         takes_activation=family.takes_activation,
     )
 
@@ -140,9 +141,7 @@ def _of_file(network: str, num_layers: Optional[int]) -> Network:
         family="user_file",
         num_layers=num_layers,
         image_shape=(3, 224, 224),
-        initializer=MSRA,
         build_options={"path": network, **depth},
-        takes_activation=False,
     )
 
 
@@ -156,9 +155,7 @@ def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:
         family="gluoncv_zoo",
         num_layers=None,
         image_shape=(3, size, size),
-        initializer=MSRA,
         build_options={"name": name},
-        takes_activation=False,
     )
 
 
@@ -174,9 +171,7 @@ def _of_plugin(network: str, num_layers: Optional[int]) -> Network:
         family="plugin",
         num_layers=num_layers,
         image_shape=plugin.image_shape_of(network),
-        initializer=MSRA,
         build_options={"name": network, **depth},
-        takes_activation=False,
     )
 
 
@@ -188,12 +183,12 @@ def _parts(network: str) -> Optional[Tuple[str, Optional[int]]]:
     text = network.replace("_", "-")
     if ALIASES.get(text, text) in FAMILIES:
         return ALIASES.get(text, text), None
-    last = re.fullmatch(r"(.*?)-?([0-9]+)", text)
-    middle = re.fullmatch(r"([a-z]+)-?([0-9]+)-?(.+)", text)
-    for name, depth in (
-        (last[1], int(last[2])) if last else ("", 0),
-        (f"{middle[1]}-{middle[3]}", int(middle[2])) if middle else ("", 0),
-    ):
+    candidates = []
+    if match := re.fullmatch(r"(.*?)-?([0-9]+)", text):
+        candidates.append((match[1], int(match[2])))
+    if match := re.fullmatch(r"([a-z]+)-?([0-9]+)-?(.+)", text):
+        candidates.append((f"{match[1]}-{match[3]}", int(match[2])))
+    for name, depth in candidates:
         name = ALIASES.get(name, name)
         if name in FAMILIES and depth in FAMILIES[name].depths + FAMILIES[name].more_depths:
             return name, depth
