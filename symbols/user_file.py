@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
@@ -160,4 +161,10 @@ def _check_form(symbol: Symbol, network: str) -> None:
             "network", network,
             "is not a classifier: it needs the input data and one output, a SoftmaxOutput with "
             "the label softmax_label; end it with sym.SoftmaxOutput(x, name='softmax')",
+        )  # fmt: skip
+    name, count = Counter(symbol.list_inputs()).most_common(1)[0]
+    if count > 1:
+        raise ArgumentError(
+            "network", network, f"has {count} parameters {name}; give each layer its own name, or "
+            "both the same Variable"
         )  # fmt: skip

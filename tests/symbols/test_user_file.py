@@ -80,6 +80,7 @@ def test_a_json_file(path, tmp_path):
         (("return sym.SoftmaxOutput(x, name=\"softmax\")", "return x"), "is not a classifier"),
         (("return sym.SoftmaxOutput(x, name=\"softmax\")", "return 3"), "TypeError"),
         (('Variable("data")', 'Variable("image")'), "is not a classifier"),
+        (('name=f"conv{number}"', 'name="fc"'), "has 2 parameters fc_weight; give each layer"),
         (("sym.Flatten(x)", "sym.broadcast_add(x, sym.var('y'))"), "shape does not follow"),
         (("kernel=(3, 3)", "kernel=(33, 33)"), "does not take images"),
         (("assert image_shape", "exit(3)\n    assert image_shape"), "SystemExit"),
