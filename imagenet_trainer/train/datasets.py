@@ -190,8 +190,9 @@ def open_order(settings: FitSettings, dataset: Dataset) -> Order:
         )
     if settings.repeated_augmentation > 1 and settings.shuffle_window:
         raise InputError(
-            f"--shuffle-window {settings.shuffle_window}: is not with --repeated-augmentation, "
-            "which visits a window more slowly than it is read; omit one of the two"
+            f"--shuffle-window {settings.shuffle_window}: does not go with "
+            "--repeated-augmentation, which visits a window more slowly than it is read; omit one "
+            "of the two"
         )
     return Order(
         settings.seed,

@@ -1,4 +1,4 @@
-"""Images with several classes (--multi-label): what cannot be with it, and its validation score."""
+"""Images with several classes (--multi-label): flags that exclude it, its validation score."""
 
 from typing import List
 
@@ -27,7 +27,7 @@ _BLOCK = 1 << 20  # numbers that the workers sum at a time
 
 
 def check_multi_label(settings: FitSettings) -> None:
-    """InputError for a flag that cannot be with --multi-label."""
+    """InputError for a flag that does not go with --multi-label."""
     for name, reason in _REFUSED.items():
         if settings.multi_label and is_set(settings, name):
             raise InputError(f"{flag_with_value(settings, name)}: {reason}; omit one of the two")

@@ -35,8 +35,14 @@ def open_teacher(settings: FitSettings, classes: Classes, batch_size: int) -> Op
     where = f"--teacher {prefix}"
     if not run.epochs():
         raise InputError(f"{where}: has no checkpoints of finished epochs; check the prefix")
+    number = best_epoch(run) if epoch == BEST else epoch
+    if number in run.epochs() and run.preprocessing(number) is None:
+        raise InputError(
+            f"{where},{number}: has no .npz with its preprocessing, as networks of other programs; "
+            "use one of fit, or of published, which writes it"
+        )
     with attributed_to("--teacher", " "):
-        symbol, checkpoint = read_network(run, epoch)
+        symbol, checkpoint = read_network(run, number)
     check_softmax(symbol, where, run)
     if len(checkpoint.classes) != len(classes):
         raise InputError(
@@ -56,8 +62,8 @@ def open_teacher(settings: FitSettings, classes: Classes, batch_size: int) -> Op
             same = False
         if not same:
             raise InputError(
-                f"{where}: cannot have the images of {size[0]} x {size[1]} that this training "
-                f"has, since it was trained on {how.image_shape[1]} x {how.image_shape[2]}; use a "
+                f"{where}: does not take the images of {size[0]} x {size[1]} of this training, "
+                f"since it was trained on {how.image_shape[1]} x {how.image_shape[2]}; use a "
                 "network with global pooling, or --image-shape"
             )
     height, width = size_at(settings, 0)

@@ -88,6 +88,11 @@ def test_what_cannot_be_a_teacher(packed, teacher, tmp_path, capsys):
     assert missing.startswith(f"--teacher {tmp_path}/none/model: has no checkpoints")
     assert fails(*words, "--teacher", f"{teacher},9").startswith(f"--teacher {teacher}-0009.params")
     assert not list(tmp_path.rglob("*.params"))
+    (tmp_path / "theirs").mkdir()
+    for name in ("model-symbol.json", "model-0001.params"):
+        shutil.copy(teacher.parent / name, tmp_path / "theirs")
+    theirs = fails(*words, "--teacher", f"{tmp_path}/theirs/model,1")
+    assert theirs.startswith(f"--teacher {tmp_path}/theirs/model,1: has no .npz with its prepro")
 
 
 def test_a_teacher_of_one_size_is_refused(tmp_path, monkeypatch):
@@ -96,9 +101,10 @@ def test_a_teacher_of_one_size_is_refused(tmp_path, monkeypatch):
     classes = (("a", "a"), ("b", "b"))
     checkpoint = Checkpoint({}, {}, Progress(), {}, how, classes)
     monkeypatch.setattr(teacher_module, "read_network", lambda *_: (symbol, checkpoint))
-    monkeypatch.setattr(teacher_module, "open_run", lambda _: SimpleNamespace(epochs=lambda: [1]))
+    run = SimpleNamespace(epochs=lambda: [1], preprocessing=lambda epoch: how)
+    monkeypatch.setattr(teacher_module, "open_run", lambda _: run)
     settings = FitSettings(teacher=("x", 1), image_size_schedule="0:160")
-    with pytest.raises(InputError, match="--teacher x: cannot have the images of 160 x 160"):
+    with pytest.raises(InputError, match="--teacher x: does not take the images of 160 x 160"):
         open_teacher(settings, classes, 8)
 
 
