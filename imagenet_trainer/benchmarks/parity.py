@@ -200,8 +200,10 @@ class Difference:
 
     @property
     def worst(self) -> Tuple[float, str]:
-        """The largest difference of a gradient, and the name of its parameter."""
-        return max((value, name) for name, value in self.gradients.items())
+        """The largest difference of a gradient, NaN if one is, and the name of its parameter."""
+        names = sorted(self.gradients)
+        name = names[int(np.argmax([self.gradients[one] for one in names]))]
+        return self.gradients[name], name
 
 
 def difference(ours: Results, theirs: Results, exact: Results) -> Difference:
@@ -221,7 +223,8 @@ def difference(ours: Results, theirs: Results, exact: Results) -> Difference:
     largest_moving = max((float(np.linalg.norm(v)) for v in exact.statistics.values()), default=0.0)
     least = 1e-6 * largest_moving
     moved = [_relative(v, theirs.statistics[name], least) for name, v in ours.statistics.items()]
-    return Difference(_relative(ours.output, theirs.output), gradients, max(moved, default=0.0))
+    statistics = float(np.max(moved)) if moved else 0.0  # NaN if one is, as Python's max is not
+    return Difference(_relative(ours.output, theirs.output), gradients, statistics)
 
 
 def _relative(ours: np.ndarray, theirs: np.ndarray, least: float = 0.0) -> float:
@@ -247,14 +250,15 @@ def row(name: str) -> Tuple[str, Figures]:
     between = difference(ours, theirs, exact)
     own = [difference(results, exact, exact).worst[0] for results in (theirs, ours)]
     same = difference(exact, by_mxnet(case, "float64"), exact)
+    double = float(np.max([same.output, same.worst[0]]))
     figures = {
         "output": between.output, "gradient": between.worst[0], "moving": between.statistics,
-        "mxnet": own[0], "torch": own[1], "float64": max(same.output, same.worst[0]),
+        "mxnet": own[0], "torch": own[1], "float64": double,
     }  # fmt: skip
     line = (
         f"{name:20}{case.images.shape[2]:7}{case.certainty:6.1f}   "
         f"{between.output:8.1e}{between.worst[0]:9.1e}{between.statistics:8.1e}   "
-        f"{own[0]:8.1e}{own[1]:8.1e}   {max(same.output, same.worst[0]):8.1e}"
+        f"{own[0]:8.1e}{own[1]:8.1e}   {double:8.1e}"
         f"{time.perf_counter() - start:8.0f}  {between.worst[1]}"
     )
     return line, {f"{named(name)}_{key}": value for key, value in figures.items()}

@@ -29,6 +29,16 @@ def test_a_zero_gradient_is_compared_with_the_largest():
     assert parity.difference(ours, small, small).worst == (pytest.approx(4), "b")
 
 
+def test_a_gradient_that_is_no_number_is_the_worst():
+    exact = results(a=np.ones(2), b=np.ones(2), c=np.ones(2))
+    ours = results(a=np.ones(2), b=np.full(2, np.nan), c=np.full(2, 1.5))
+    ours.statistics.update(mean=np.ones(3), variance=np.full(3, np.nan))
+    exact.statistics["variance"] = np.ones(3)
+    difference = parity.difference(ours, exact, exact)
+    assert difference.worst[1] == "b" and np.isnan(difference.worst[0])
+    assert np.isnan(difference.statistics)
+
+
 def test_every_network_is_in_the_table():
     assert {symbols.find(name).name for name in symbols.names()} == set(parity.all_networks())
 
