@@ -8,12 +8,13 @@ images with their labels.
 import contextlib
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.augment import decode
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines.factory import why_no_gradients
 from imagenet_trainer.errors import ArgumentError, InputError
@@ -40,7 +41,7 @@ from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.packing.duplicates import looks_same
 from imagenet_trainer.symbols.classifier import with_features
-from imagenet_trainer.symbols.feature_maps import split_at_maps
+from imagenet_trainer.symbols.feature_maps import Split, split_at_maps
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.files import atomic_write, write_csv
 from imagenet_trainer.viz.thumbnails import records_of
@@ -95,7 +96,7 @@ class Explainer:
                 "--explain: neither heat-maps nor nearest training images are possible; omit it"
             )
 
-    def _split_network(self) -> Any:
+    def _split_network(self) -> Optional[Split]:
         """The network in two parts, between which are the heat-maps; None if there are none."""
         evaluator, engine = self._evaluator, self._evaluator.engine_version["engine"]
         problem = why_no_gradients(engine)
@@ -112,7 +113,7 @@ class Explainer:
         self._log(f"--explain: heat-maps of {height} x {width} positions, from layer {split.layer}")
         return split
 
-    def _training_images(self) -> Any:
+    def _training_images(self) -> Optional[Dataset]:
         """The images among which the nearest are looked for; None if there are none."""
         settings, evaluator = self._settings, self._evaluator
         if not settings.explain_nearest:
@@ -155,7 +156,7 @@ class Explainer:
             engine.set_params(*parameters)
             search = NeighbourSearch(engine, self._train, how, settings)
             own = own_records(self._evaluator.dataset.shards, chosen.records, self._train.shards)
-            key = self._key(predictions, chosen)
+            key = self._key(predictions, chosen, self._train)
             found = search.find(images, own, self._path(one, "npz"), key, self._log)
         return [
             self._explained(one, chosen, number, images[number], maps[:, number], found)
@@ -182,10 +183,10 @@ class Explainer:
             chosen.encoded.append(encoded)
         return chosen._replace(positions=np.array(positions, np.int64))
 
-    def _key(self, predictions: Predictions, chosen: _Images) -> str:
+    def _key(self, predictions: Predictions, chosen: _Images, train: Dataset) -> str:
         """A digest of everything that the nearest training images depend on."""
         parts = [
-            predictions.key, self._train.fingerprint, self._evaluator.engine_version,
+            predictions.key, train.fingerprint, self._evaluator.engine_version,
             self._settings.on_bad_record, predictions.keys[chosen.positions].tolist(),
         ]  # fmt: skip
         return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -215,21 +216,20 @@ class Explainer:
         self, found: Arrays, number: int, names: Sequence[str], encoded: bytes
     ) -> List[Neighbour]:
         """The nearest training images of an error, the most similar first."""
-        if not found:
+        if self._train is None:
             return []
         shards, neighbours = self._train.shards, []
         keys = shards.keys
         for place in np.flatnonzero(np.isfinite(found["similarity"][number])).tolist():
             row = {name: values[number, place].item() for name, values in found.items()}
-            image, is_same = None, False
+            record, image, is_same = row["record"], None, False
             with contextlib.suppress(InputError, ValueError):
-                other = shards.record(row["record"]).image
+                other = shards.record(record).image
                 image = decode(other)
                 is_same = looks_same(memoryview(encoded), other)
-            key, label, predicted = (row[name] for name in ("record", "label", "predicted"))
             neighbours.append(Neighbour(
-                image, int(keys[key]), names[label], names[predicted], row["probability"],
-                row["similarity"], is_same,
+                image, int(keys[record]), names[row["label"]], names[row["predicted"]],
+                row["probability"], row["similarity"], is_same,
             ))  # fmt: skip
         return neighbours
 

@@ -9,13 +9,13 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.bad_records import SKIP, STOP
-from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.dataset import Classes, Dataset
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.matching import open_matching_dataset
 from imagenet_trainer.data.order import subset
@@ -24,7 +24,13 @@ from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, attributed_to
-from imagenet_trainer.eval.inference import ViewBatches, check_finite, predict_in_batches
+from imagenet_trainer.eval.inference import (
+    ViewBatch,
+    ViewBatches,
+    check_finite,
+    predict_in_batches,
+)
+from imagenet_trainer.eval.network import Log
 from imagenet_trainer.graph import Symbol, sym
 from imagenet_trainer.metrics.nearest import NearestVectors
 from imagenet_trainer.runs.checkpoint import Preprocessing, read_arrays
@@ -42,7 +48,7 @@ _COLUMNS: Dict[str, type] = {
 
 
 def open_training_images(
-    settings: EvaluateSettings, run: Run, classes: Any
+    settings: EvaluateSettings, run: Run, classes: Classes
 ) -> Tuple[Optional[Dataset], str]:
     """The images that the run was trained on, or those of --data-train, at most some of them.
 
@@ -113,7 +119,7 @@ class NeighbourSearch:
         self._transform = ViewTransform(how.image_shape, how.val_resize, Views(), how.val_interp)
         self._classes = len(dataset.classes)
 
-    def find(self, images: np.ndarray, own: np.ndarray, path: Path, key: str, log: Any) -> Arrays:
+    def find(self, images: np.ndarray, own: np.ndarray, path: Path, key: str, log: Log) -> Arrays:
         """The nearest of each image: `similarity`, and the columns above, (n, neighbours) each.
 
         Parameters
@@ -171,7 +177,7 @@ class NeighbourSearch:
                     saved = time.monotonic()
             state = nearest.found, total  # the last ones may have been skipped
 
-    def _features(self, first: int) -> Any:
+    def _features(self, first: int) -> Iterator[ViewBatch]:
         """Numbers, features with probabilities, and labels of the images from `first` on."""
         dataset, settings = self._dataset, self._settings
         if first:
