@@ -9,8 +9,6 @@ from imagenet_trainer.comparison.analysis import SIGNIFICANCE, Result, recommend
 from imagenet_trainer.system.files import make_folder, write_file
 from imagenet_trainer.viz.html import Tile, percent, render
 
-FILES = ("compare.html", "compare.md", "compare.csv", "epochs.csv", "classes.csv")
-
 
 @dataclass(frozen=True)
 class Comparison:

@@ -160,8 +160,8 @@ def _draw(bare: Path, matrix: _Matrix, settings: FigureSettings) -> Tuple[List[P
         wanted = {kind: one for kind, one in paths.items() if not _is_current(one, path)}
     for kind, other in wanted.items():
         write_file(other, draw_figure(
-            matrix.counts, matrix.sides, matrix.title, matrix.subtitle, note, kind,
-            matrix.style, matrix.images,
+            matrix.counts, matrix.sides, matrix.title, matrix.subtitle, note=note, kind=kind,
+            style=matrix.style, images=matrix.images,
         ))  # fmt: skip
     return list(paths.values()), "png" in wanted
 

@@ -41,16 +41,16 @@ def write_report(
     """
     run, dataset = evaluator.run, evaluator.dataset
     content = report.Report(
-        title_of(run, one),
-        facts_of(evaluator, one),
-        one.classes,
-        one.predictions,
-        one.metrics,
-        [row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
-        lambda places: thumbnails(dataset.shards, one.predictions.keys, places),
-        thumbnail_files(evaluator, one.predictions, one.predictions.rank > 0, which),
-        places,
-        explained,
+        title=title_of(run, one),
+        facts=facts_of(evaluator, one),
+        classes=one.classes,
+        predictions=one.predictions,
+        numbers=one.metrics,
+        history=[row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
+        thumbnails=lambda places: thumbnails(dataset.shards, one.predictions.keys, places),
+        files=thumbnail_files(evaluator, one.predictions, one.predictions.rank > 0, which),
+        places=places,
+        explained=explained,
     )
     path = run.results / f"report{one.name and '-' + one.name}.html"
     write_file(path, report.page(content))

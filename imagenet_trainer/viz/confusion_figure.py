@@ -65,6 +65,7 @@ def draw_figure(
     sides: Sides,
     title: str,
     subtitle: str,
+    *,
     note: str = "",
     kind: str = "png",
     style: Style = PLAIN,

@@ -28,7 +28,7 @@ def no_figures(request, monkeypatch):
     """Figures with axes, which take as long as an evaluation, are drawn where one is looked at."""
     if request.path.stem[len("test_") :] not in LOOK_AT_FIGURES:
         png = cv2.imencode(".png", np.zeros((2, 2, 3)))[1].tobytes()
-        monkeypatch.setattr(figures, "draw_figure", lambda *_: png)
+        monkeypatch.setattr(figures, "draw_figure", lambda *_, **more: png)
 
 
 @pytest.fixture(scope="session")

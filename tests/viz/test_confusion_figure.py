@@ -177,7 +177,9 @@ def test_names_are_spread_near_their_positions(seed):
 
 def test_the_note_is_stored_in_the_file(tmp_path):
     path = tmp_path / "a.png"
-    path.write_bytes(draw_figure(np.eye(2, dtype=int), Sides("ab", np.arange(2)), "", "", "key 1"))
+    path.write_bytes(
+        draw_figure(np.eye(2, dtype=int), Sides("ab", np.arange(2)), "", "", note="key 1")
+    )
     assert note_in(path) == "key 1"
     assert note_in(tmp_path / "none.png") == ""
     path.write_bytes(path.read_bytes()[:200])

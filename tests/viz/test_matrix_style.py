@@ -100,7 +100,7 @@ def test_a_difference_is_orange_and_blue():
 def test_figures_in_another_style(kind):
     style = Style("log", "cividis", True, ("diagonal", "empty"))
     sides = Sides(list("abcd"), style.order(np.arange(4), IMAGES))
-    file = draw_figure(MATRIX, sides, "title", "below", "", kind, style, IMAGES)
+    file = draw_figure(MATRIX, sides, "title", "below", kind=kind, style=style, images=IMAGES)
     assert len(file) > 5000
     if kind == "png":
         with Image.open(io.BytesIO(file)) as image:
