@@ -5,11 +5,11 @@ import os
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from imagenet_trainer.benchmarks.photographs import make_photographs, write_pack
 from imagenet_trainer.config import AugmentSettings
@@ -222,27 +222,15 @@ def random_crops() -> Any:
 def torchvision(rec: str) -> Callable[[], int]:
     """The same with PyTorch's DataLoader, a process of torchvision and Pillow."""
     from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
 
-    folder = os.path.splitext(rec)[0] + "-files"
-    os.makedirs(folder, exist_ok=True)
+    folder = Path(f"{os.path.splitext(rec)[0]}-files", "class")
+    folder.mkdir(parents=True, exist_ok=True)
     with Shards([rec]) as shards:
-        paths = [os.path.join(folder, f"{number:05d}.jpg") for number in range(len(shards))]
-        for number, path in enumerate(paths):
-            with open(path, "wb") as file:
-                file.write(shards.record(number).image)
-    transform = random_crops()
-
-    class Files:
-        """What an ImageFolder of the files is."""
-
-        def __len__(self) -> int:
-            return len(paths)
-
-        def __getitem__(self, number: int) -> Any:
-            with Image.open(paths[number]) as image:
-                return transform(image.convert("RGB")), number % 1000
-
-    loader: Any = DataLoader(Files(), BATCH, shuffle=True, num_workers=1)  # type: ignore
+        for number in range(len(shards)):
+            (folder / f"{number:05d}.jpg").write_bytes(shards.record(number).image)
+    files = ImageFolder(str(folder.parent), random_crops())
+    loader: Any = DataLoader(files, BATCH, shuffle=True, num_workers=1)
     return lambda: sum(len(labels) for _, labels in loader)
 
 
@@ -254,7 +242,7 @@ OTHERS: Dict[str, Callable[[str], Callable[[], int]]] = {
 LIBRARIES = {
     "image_record_iter": ("mxnet", "imagenet_trainer.engines.mxnet.reference"),
     "dali": ("nvidia", "nvidia.dali"),
-    "torchvision": ("torch", "torchvision.transforms"),
+    "torchvision": ("torch", "torchvision.datasets"),
 }
 """Of each, the package, and what `OTHERS` imports."""
 
