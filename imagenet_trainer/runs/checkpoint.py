@@ -193,6 +193,7 @@ class CheckpointFiles(NamedTuple):
         try:
             return Preprocessing.of_dict(_about(self.state)["preprocessing"])
         except (ValueError, TypeError) as error:
+            _refuse_unreadable(self.state, error)
             raise InputError(
                 f"{self.state}: is damaged ({error}); remove it and its .params"
             ) from error
@@ -286,11 +287,20 @@ def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
         state = {key[6:]: value for key, value in arrays.items() if key.startswith("state/")}
         return about, state
     except (ValueError, KeyError, TypeError) as error:
+        _refuse_unreadable(path, error)
         if path.suffix == ".new":
             return None, {}
         raise InputError(
             f"{path}: is damaged ({error}); remove it and its .params and {commands.OLDER_EPOCH}"
         ) from error
+
+
+def _refuse_unreadable(path: Path, error: Exception) -> None:
+    """InputError where the file could not be read, which is no damage: it must not be removed."""
+    cause = error.__cause__
+    # A damaged file may make zipfile seek to a position below zero.
+    if isinstance(cause, OSError) and cause.errno != errno.EINVAL:
+        raise file_error(path, cause) from cause
 
 
 def _about(path: Path) -> Dict[str, Any]:

@@ -1,4 +1,5 @@
 import argparse
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 from helpers.mutations import mutations
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, TemporaryError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import (
@@ -254,6 +255,23 @@ def test_both_files_are_synced_before_the_first_rename(model, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), real(*paths)))
     model.save(checkpoint(1, 7), 1)
     assert done == ["fsync", "fsync", "replace", "replace", "fsync"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.EIO, TemporaryError), (errno.EACCES, InputError)]
+)
+def test_a_state_that_cannot_be_read_is_not_damaged(model, monkeypatch, code, kind):
+    model.save(checkpoint(1, 7), 1)
+
+    def fail(*arguments, **more):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(np, "load", fail)
+    for read in (model.load, model.preprocessing):
+        with pytest.raises(kind, match=f"model-0001.npz: {os.strerror(code)}") as caught:
+            read(1)
+        assert "remove it" not in str(caught.value)
+    assert model.progress() is None and model.selection() == {1: None}
 
 
 # --- damage ---------------------------------------------------------------------------------------
