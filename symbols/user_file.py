@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import os
 import re
+import sys
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -106,6 +107,7 @@ def _run(path: str, classes: int, shape: Tuple[int, ...], num_layers: Optional[i
         spec = importlib.util.spec_from_file_location(f"user_network_{stem_of(path)}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses look it up
         spec.loader.exec_module(module)
         function = getattr(module, "get_symbol", None)
         if not callable(function):

@@ -11,13 +11,19 @@ from imagenet_trainer.system import mxnet_import
 
 SHAPE = (3, 16, 16)
 NET = """
+from __future__ import annotations
+from dataclasses import dataclass
 from imagenet_trainer.graph import sym
+
+@dataclass
+class Layer:
+    filters: int
 
 def get_symbol(num_classes, image_shape, num_layers=1):
     assert image_shape == (3, 16, 16)
     x = sym.Variable("data")
     for number in range(num_layers):
-        x = sym.Convolution(x, num_filter=4, kernel=(3, 3), name=f"conv{number}")
+        x = sym.Convolution(x, num_filter=Layer(4).filters, kernel=(3, 3), name=f"conv{number}")
     x = sym.FullyConnected(sym.Flatten(x), num_hidden=num_classes, name="fc")
     return sym.SoftmaxOutput(x, name="softmax")
 """
@@ -73,8 +79,8 @@ def test_a_json_file(path, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("x = sym.Variable", "x = smy.Variable"), "line 6: NameError: name 'smy'"),
-        (("def get_symbol(", "def get_symbol(("), "line 4: SyntaxError"),
+        (("x = sym.Variable", "x = smy.Variable"), "line 12: NameError: name 'smy'"),
+        (("def get_symbol(", "def get_symbol(("), "line 10: SyntaxError"),
         (("def get_symbol", "def network"), "has no function get_symbol"),
         (("num_hidden=num_classes", "num_hidden=7"), "has 7 classes where the images have 5"),
         (("return sym.SoftmaxOutput(x, name=\"softmax\")", "return x"), "is not a classifier"),
@@ -101,7 +107,7 @@ def test_a_run_of_a_file(path, packed, tmp_path, capsys):
     del words[at : at + 2]
     words += ["--lr", "1e-5", "--model-prefix", str(tmp_path / "run" / "model")]
     assert fit.main(words) == 0
-    path.write_text(NET.replace("num_filter=4", "num_filter=4, pad=(0, 0), stride=(1, 1)"))
+    path.write_text(NET.replace("Layer(4).filters", "4, pad=(0, 0), stride=(1, 1)"))
     refused = one_line_failure(fit.main, "fit", capsys)
     assert "is another network than that of" in refused(*words, "--num-epochs", "2")
     path.write_text(NET)
