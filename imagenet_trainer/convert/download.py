@@ -37,17 +37,19 @@ def fetch(address: str, models: Path) -> str:
     Raises ArgumentError with the address and what to do if it cannot be fetched.
     """
     folder, files = _files(address, models)
-    for url, name, is_needed in files:
-        if not (folder / name).exists():
-            try:
-                _fetch(url, folder / name, is_needed)
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                reason = getattr(error, "reason", None) or error or type(error).__name__
-                raise ArgumentError(
-                    "file", address, f"cannot be fetched ({reason}); on a connected machine "
-                    f"fetch {files[-1][0]}, copy it here and give its path with --file"
-                ) from error  # fmt: skip
-    return str(folder / files[-1][1])
+    parameters = folder / files[-1][1]
+    if parameters.exists():  # which come last
+        return str(parameters)
+    try:
+        for url, name, is_needed in files:
+            _fetch(url, folder / name, is_needed)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error or type(error).__name__
+        raise ArgumentError(
+            "file", address, f"cannot be fetched ({reason}); on a connected machine "
+            f"fetch {files[-1][0]}, copy it here and give its path with --file"
+        ) from error  # fmt: skip
+    return str(parameters)
 
 
 def _files(address: str, models: Path) -> Tuple[Path, List[Tuple[str, str, bool]]]:

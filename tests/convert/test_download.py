@@ -54,6 +54,14 @@ def test_a_repository_is_fetched_once_with_its_configuration(served, tmp_path):
     assert name_of(ADDRESS) == "resnet18.tv_in1k"
 
 
+def test_a_repository_without_a_configuration_is_fetched_once(served, tmp_path, monkeypatch):
+    files, _, _ = served
+    files[FOLDER + "model.safetensors"] = b"parameters"
+    path = fetch(ADDRESS, tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # as on a machine without a network
+    assert fetch(ADDRESS, tmp_path) == path
+
+
 def test_a_file_by_its_address(served, tmp_path):
     files, _, server = served
     assert is_address(f"{server}/x/net.params") and not is_address("x/net.params")
