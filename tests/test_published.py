@@ -47,6 +47,8 @@ def write(path, network, classes=1000, leave_out=""):
 def test_a_published_file_becomes_a_run(models, tmp_path, file):
     arg, _ = write(models / file, "squeezenet1.1")
     prefix = str(tmp_path / "run" / "model")
+    with pytest.raises(InputError, match=r"^val_resize 100: "):
+        published.import_checkpoint(config.PublishedSettings(name="squeezenet1.1", val_resize=100))
     settings = config.PublishedSettings(name="squeezenet1.1", model_prefix=prefix)
     assert published.import_checkpoint(settings) == prefix
     checkpoint = Run(prefix).load(0)
@@ -126,5 +128,7 @@ def test_the_table_and_unknown_names(models, capsys):
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1 + len(CHECKPOINTS)
     assert "resnet-50" in printed and "not there" in printed.splitlines()[1]
-    line = one_line_failure(command.main, "published", capsys)("--name", "resnet-269")
+    fails = one_line_failure(command.main, "published", capsys)
+    line = fails("--name", "resnet-269")
     assert line.startswith("resnet-269: ") and "vgg16" in line
+    assert fails("--model-prefix", "x").startswith("--model-prefix x: of which network?")

@@ -1,13 +1,14 @@
 """Reads published checkpoints from files, and makes runs of them."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
 from imagenet_trainer import config, symbols
+from imagenet_trainer.config.flags import flag_with_value, is_set
 from imagenet_trainer.convert import other_weights
 from imagenet_trainer.convert.described import SYMBOL, described_classes, described_preprocessing
 from imagenet_trainer.convert.download import fetch, is_address, name_of
@@ -20,6 +21,7 @@ from imagenet_trainer.convert.model_zoo import (
     Colours,
     PublishedCheckpoint,
 )
+from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.classes import default_classes
 from imagenet_trainer.engines.symbol import check_parameters, load_symbol, number_of_classes
 from imagenet_trainer.errors import ArgumentError, InputError, print_message
@@ -52,6 +54,10 @@ class PublishedNetwork:
 def import_or_list(settings: config.PublishedSettings) -> None:
     """Import the checkpoint that the settings name; without one print all checkpoints."""
     if not settings.name and not settings.file:
+        for one in fields(settings):
+            if is_set(settings, one.name):
+                flag = flag_with_value(settings, one.name)
+                raise InputError(f"{flag}: of which network? name it with --name or --file")
         print("\n".join(table()))
         return
     prefix = import_checkpoint(settings)
@@ -70,6 +76,7 @@ def import_checkpoint(settings: config.PublishedSettings) -> str:
     file = fetch(settings.file, models_folder()) if fetched else settings.file
     published = load_file(file, settings.name) if file else load(settings.name)
     preprocessing = replace(published.preprocessing, **given_preprocessing(settings))
+    EvalTransform(preprocessing.image_shape, preprocessing.val_resize)  # ArgumentError
     own_name = name_of(settings.file) if fetched else Path(file).stem
     name = (settings.name or own_name).replace("/", "-")
     run = Run(settings.model_prefix or f"runs/published-{name}/model")
