@@ -163,7 +163,7 @@ def _opened(
 ) -> Dataset:
     paths = [file.path for file in shards.files]
     selects = any_labels or shards.label_index is not None
-    by_path = shards.manifests = _manifests(path, paths, selects)
+    by_path = shards.manifests = read_manifests(path, paths, selects)
     manifests = list(by_path.values())
     if not manifests:
         return _without_manifest(path, shards, num_classes, all_labels, any_labels)
@@ -300,10 +300,11 @@ def join_notes(*notes: str) -> str:
     return "; ".join(filter(None, notes))
 
 
-def _manifests(path: str, paths: Sequence[str], any_labels: bool) -> Dict[str, Manifest]:
+def read_manifests(path: str, paths: Sequence[str], any_labels: bool) -> Dict[str, Manifest]:
     """The manifests of shards by their paths, checked against each other; empty without any.
 
-    `any_labels`: accept those whose labels are not classes.
+    `any_labels`: accept those whose labels are not classes. Raises InputError beginning with the
+    path if one is missing, or they have different classes.
     """
     # The shards of one pack share a manifest; packed chunks have one each.
     read: Dict[str, Optional[Manifest]] = {}

@@ -14,6 +14,7 @@ import numpy as np
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.augment import decode
+from imagenet_trainer.data.dataset import read_manifests
 from imagenet_trainer.data.images.decode import decode as decode_file
 from imagenet_trainer.data.images.headers import Header, read_header
 from imagenet_trainer.data.images.opencv import call
@@ -26,7 +27,6 @@ from imagenet_trainer.data.records.manifest import (
     class_of,
     folders_of_classes,
     name_classes,
-    read_manifest,
 )
 from imagenet_trainer.data.records.record_file import RecordError
 from imagenet_trainer.data.records.recordio import unpack
@@ -169,11 +169,11 @@ class Packed:
     def __init__(self, value: str, label_index: Optional[int] = None):
         paths = find_shards(value)
         self.shards = Shards(paths, [index_of(path)[0] for path in paths], label_index)
-        manifest = read_manifest(paths[0])
-        self.classes = () if manifest is None else manifest.classes
+        manifests = [*read_manifests(value, paths, any_labels=True).values()]
+        self.classes = manifests[0].classes if manifests else ()
         self.note = ""
         with contextlib.suppress(RecordError):  # damaged records are listed with the others
-            if manifest is None:
+            if not manifests:
                 keep_images(self.shards)
             labels = len(self.shards.record(0).labels)
             if labels > 1 and label_index is None:

@@ -61,6 +61,19 @@ def test_folder_list_and_shards_are_alike(tree, tmp_path):
     assert folder.classes == listed.classes == packed.classes
 
 
+def test_shards_with_different_classes(tmp_path):
+    """Their labels have different names."""
+    for name, classes in (("x", ("ant", "cat")), ("y", ("bee", "dog"))):
+        for one in classes:
+            (tmp_path / name / one).mkdir(parents=True)
+            (tmp_path / name / one / "1.png").write_bytes(image())
+        words = [f"{tmp_path}/packed-{name}", f"{tmp_path}/{name}"]
+        assert im2rec.main(["--list", "--recursive", *words]) == 0
+        assert im2rec.main([*words, "--pass-through"]) == 0
+    with pytest.raises(InputError, match="the shards have different classes"):
+        open_source(f"{tmp_path}/packed-x.rec,{tmp_path}/packed-y.rec")
+
+
 def test_a_tar_is_like_its_folder(tree, tmp_path):
     (tree / "cat/empty.png").touch()
     (tree / "cat.x").mkdir()  # sorts before cat/, but after cat
