@@ -1,5 +1,6 @@
 """What tools/gpu_study.py measures on a GPU, and how: one function for each line that it prints."""
 
+import contextlib
 import gc
 import hashlib
 import importlib.util
@@ -11,7 +12,7 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 import torch
@@ -226,26 +227,34 @@ class Study:
         more = "".join(f"  {remark}" for remark in remarks)
         print(f"{name:14}{batch:>6}  {what:14}{speed:>10.1f} images/s{more}")
 
+    @contextlib.contextmanager
+    def row(self, name: str, batch: int, what: str) -> Iterator[None]:
+        """A block that prints a row; if the memory does not suffice, the row says so."""
+        try:
+            yield
+        except (DeviceMemoryError, torch.cuda.OutOfMemoryError):
+            print(f"{name:14}{batch:>6}  {what} does not fit")
+
     def speed(self, name: str, batch: int) -> None:
         """Train on one batch in host memory, compiled where that works."""
         images, labels = self.batch(batch)
-        try:
+        with self.row(name, batch, "one update"):
             engine = self.engine_of(name, batch)
             speed = self.images_per_second(lambda: engine.train_batch(images, labels, 1e-3), batch)
-        except DeviceMemoryError:
-            print(f"{name:14}{batch:>6}  does not fit")
-            return
-        self.keep(**{f"{name} {batch}": speed})
-        found, remarks = self.numbers(), []
+            self.keep(**{f"{name} {batch}": speed})
+            what = "compiled" if engine._is_compiled else "not compiled"
+            self.line(name, batch, what, speed, *self._compared(name, speed))
+
+    def _compared(self, name: str, speed: float) -> Iterator[str]:
+        """A speed's share of the bound, if that was measured, and the memory of a GPU."""
+        workload, found = self.workload, self.numbers()
         if "flops" in found:
-            symbol = symbols.get_symbol(name, self.workload.classes, self.workload.image_shape)
-            size = 4 if self.workload.dtype == "float32" else 2
-            upper = bound(symbol, self.workload.side, Bounds(found["flops"], found["copy"]), size)
-            remarks.append(f"{speed / upper:.2f} of the bound, {upper:.0f}")
-        if self.workload.gpus:
-            remarks.append(f"{torch.cuda.max_memory_reserved() / 2**30:.1f} GiB")
-        what = "compiled" if engine._is_compiled else "not compiled"
-        self.line(name, batch, what, speed, *remarks)
+            symbol = symbols.get_symbol(name, workload.classes, workload.image_shape)
+            size = 4 if workload.dtype == "float32" else 2
+            upper = bound(symbol, workload.side, Bounds(found["flops"], found["copy"]), size)
+            yield f"{speed / upper:.2f} of the bound, {upper:.0f}"
+        if workload.gpus:
+            yield f"{torch.cuda.max_memory_reserved() / 2**30:.1f} GiB"
 
     def eager_speed(self, name: str, batch: int) -> None:
         """The same, not compiled."""
@@ -264,25 +273,22 @@ class Study:
 
         if decode == "gpu" and not has_dali():
             return
-        engine = self.engine_of(name, batch)
-        speed, wait = shard_speed(engine, batch, self, decode)
-        without = self.numbers().get(f"{name} {batch}")
-        remarks = [f"{speed / without:.2f} of it without"] if without else []
         what = "from shards" if decode == "cpu" else "--decode gpu"
-        self.line(name, batch, what, speed, *remarks, f"waits {100 * wait:.1f} %")
+        with self.row(name, batch, what):
+            speed, wait = shard_speed(self.engine_of(name, batch), batch, self, decode)
+            without = self.numbers().get(f"{name} {batch}")
+            remarks = [f"{speed / without:.2f} of it without"] if without else []
+            self.line(name, batch, what, speed, *remarks, f"waits {100 * wait:.1f} %")
 
     def plain(self, name: str, theirs: str, batch: int) -> None:
         """Train torchvision's network, at its fastest."""
         self.free()
-        train, source = self._plain(theirs, batch)
-        try:
+        with self.row(name, batch, "plain PyTorch"):
+            train, source = self._plain(theirs, batch)
             speed = self.images_per_second(train, batch)
-        except torch.cuda.OutOfMemoryError:
-            print(f"{name:14}{batch:>6}  {source}: does not fit")
-            return
-        ours = self.numbers().get(f"{name} {batch}")
-        remarks = [f"ours has {ours / speed:.2f} of it"] if ours else []
-        self.line(name, batch, "plain PyTorch", speed, *remarks, source)
+            ours = self.numbers().get(f"{name} {batch}")
+            remarks = [f"ours has {ours / speed:.2f} of it"] if ours else []
+            self.line(name, batch, "plain PyTorch", speed, *remarks, source)
 
     def _plain(self, theirs: str, batch: int) -> Tuple[Callable[[], None], str]:
         """An update of torchvision's network, and where this comes from."""

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from imagenet_trainer import benchmark, symbols
 from imagenet_trainer.config import flags
+from imagenet_trainer.engines.memory import DeviceMemoryError
 
 sys.path.append(str(ROOT / "tools"))
 import gpu_bounds
@@ -109,6 +110,20 @@ def test_what_does_not_compile_is_measured_without(tmp_path):
     assert gpu_measures.Study(workload, tmp_path).devices().compile == "off"
     gpu_measures.Study(workload, tmp_path).keep(compiles=1)  # in another process
     assert gpu_measures.Study(workload, tmp_path).devices().compile == "auto"
+
+
+def test_what_does_not_fit_is_a_row(tmp_path, monkeypatch, capsys):
+    def too_large(*_):
+        raise DeviceMemoryError(4, "GPU 0")
+
+    study = gpu_measures.Study(gpu_measures.SMALL, tmp_path)
+    for name in ("engine", "_plain"):
+        monkeypatch.setattr(study, name, too_large)
+    study.speed("resnet18", 4)
+    study.shards("resnet18", 4)
+    study.plain("resnet18", "resnet18", 4)
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 3 and all(row.endswith(" does not fit") for row in rows)
 
 
 @pytest.mark.slow
