@@ -108,8 +108,7 @@ def paired_difference(only_first: int, only_second: int, images: int) -> Tuple[f
 def false_discovery_limit(p: np.ndarray, rate: float = 0.05) -> float:
     """The largest significant p-value at a false discovery rate; -1 where none is significant.
 
-    Y. Benjamini and Y. Hochberg 1995: a share of `rate` of the
-    significant ones is false on average.
+    Y. Benjamini and Y. Hochberg 1995: a share of `rate` of those is false on average.
     """
     ordered = np.sort(p)
     passing = ordered <= rate * np.arange(1, len(p) + 1) / max(len(p), 1)

@@ -168,7 +168,7 @@ def _write(dataset: Dataset, new: str, changes: Changes, progress: ProgressCallb
 
 
 def _labelled(payload: bytes, label: int) -> bytes:
-    """The payload with this label: float32 in the header, or the only one behind it."""
+    """The payload with this label: float32 in the header, or the only one after it."""
     (count,) = struct.unpack_from("<I", payload)
     at = 24 if count else 4
     if count > 1 or struct.unpack_from("<f", payload, at)[0] == label:
