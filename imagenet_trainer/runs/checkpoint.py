@@ -22,7 +22,7 @@ from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
-from imagenet_trainer.system.arrays import Arrays, packed
+from imagenet_trainer.system.arrays import DAMAGED, Arrays, packed
 from imagenet_trainer.system.files import file_error, read_bytes, remedy, sync_folder
 from imagenet_trainer.system.shape import NUMBER, check
 from imagenet_trainer.text import printable
@@ -235,7 +235,7 @@ def read_arrays(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except Exception as error:  # zipfile, zlib and NumPy each raise their own for a damaged file
+    except DAMAGED as error:
         raise ValueError(str(error)) from error
 
 
@@ -311,7 +311,7 @@ def _about(path: Path) -> Dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
-    except Exception as error:  # as in `read_arrays`
+    except DAMAGED as error:
         raise ValueError(str(error)) from error
     check(about, _ABOUT)
     return about
