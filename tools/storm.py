@@ -299,9 +299,8 @@ def interrupted_imports(base: Path, count: int, draw: random.Random, table: Tabl
         event = draw.randint(1, events[number % len(commands)])
         done = interrupting.run_until(event, words, folder)
         kind = interrupting.fault_of(done)
-        table.add(
-            "Ctrl-C while imported", kind or "error line", f"{words}, {event}: {done}" * bool(kind)
-        )
+        fault = f"{words}, {event}: {done}" if kind else ""
+        table.add("Ctrl-C while imported", kind or "error line", fault)
 
 
 # --- limits, disks, hung workers ------------------------------------------------------------------

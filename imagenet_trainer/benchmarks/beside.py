@@ -26,7 +26,7 @@ class Way(NamedTuple):
 
     def __str__(self) -> str:
         threads = "default" if self.threads is None else f"{self.threads} threads"
-        return f"{self.engine}, {threads}{', ' * bool(self.setting)}{self.setting}"
+        return ", ".join(filter(None, (self.engine, threads, self.setting)))
 
 
 def run(others: int, rounds: int) -> Figures:

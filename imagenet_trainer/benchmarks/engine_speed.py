@@ -19,7 +19,8 @@ from imagenet_trainer.train.initializers import initial_parameters
 def available_kinds() -> List[Kind]:
     """Return what can be measured, the default of `fit` first; bfloat16 if the CPU has it."""
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
-    engines = ["mxnet"] * (installation_problem() is None) + ["torch"] * has_torch()
+    found = {"mxnet": installation_problem() is None, "torch": has_torch()}
+    engines = [engine for engine, is_installed in found.items() if is_installed]
     return [(engine, dtype) for engine in engines for dtype in dtypes]
 
 
@@ -111,9 +112,8 @@ def report_lines(speeds: Dict[Kind, float], network: str, batch: int) -> List[st
     if gain < WORTH:
         return [*lines, f"recommended: the defaults, {usual}; nothing else is "
                 f"{100 * (WORTH - 1):.0f} % faster"]  # fmt: skip
-    flags = [f"--engine {best[0]}"] * (best[0] != default[0]) + [f"--dtype {best[1]}"] * (
-        best[1] != default[1]
-    )
+    pairs = zip(("--engine", "--dtype"), best, default)
+    flags = [f"{flag} {ours}" for flag, ours, other in pairs if ours != other]
     return [*lines, f"recommended: {' '.join(flags)}, {gain:.2f} times {usual}"]
 
 

@@ -15,7 +15,10 @@ def _paths_in(files: Any) -> Iterator[Path]:
     """The paths in the fields of a dataclass."""
     for one in fields(files):
         value = getattr(files, one.name)
-        yield from (value,) if isinstance(value, Path) else value or ()
+        if isinstance(value, Path):
+            yield value
+        elif value:
+            yield from value
 
 
 @dataclass(frozen=True)

@@ -365,7 +365,7 @@ def _refuse(parser: argparse.ArgumentParser, argument: str) -> NoReturn:
         parser.error(f"{argument}: unexpected argument{hint}")
     flag = argument.split("=")[0]
     hint = way_out(flag, flags)
-    if not hint:
-        close = difflib.get_close_matches(flag, flags, 1, _SIMILAR)
-        hint = f"did you mean {close[0]}?" if close else ""
-    parser.error(f"{argument}: no such flag{hint and '; '}{hint}")
+    close = difflib.get_close_matches(flag, flags, 1, _SIMILAR)
+    if close and not hint:
+        hint = f"did you mean {close[0]}?"
+    parser.error(f"{argument}: no such flag" + (f"; {hint}" if hint else ""))
