@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 import numpy as np
 
-from imagenet_trainer.data.records.manifest import known_synsets, manifest_path
+from imagenet_trainer.data.records.manifest import ClassName, known_synsets, manifest_path
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import DAMAGED
 from imagenet_trainer.system.files import read_bytes
@@ -32,11 +32,11 @@ class OtherClasses(InputError):
     """A dataset has classes that the reference does not have."""
 
 
-def default_classes(count: int) -> Classes:
+def default_classes(count: int) -> Tuple[ClassName, ...]:
     """Classes of shards without a manifest: ImageNet's, or placeholders."""
     if count == IMAGENET_CLASSES:
-        return tuple(known_synsets().items())
-    return tuple((f"class_{label}", f"class {label}") for label in range(count))
+        return tuple(ClassName(*one) for one in known_synsets().items())
+    return tuple(ClassName(f"class_{label}", f"class {label}") for label in range(count))
 
 
 def are_placeholders(classes: Classes) -> bool:

@@ -175,7 +175,7 @@ def _opened(
         )
     for file in shards.files:
         _expect(file, by_path[manifest_path(file.path)])
-    classes = tuple((one.id, one.name) for one in manifests[0].classes)
+    classes = manifests[0].classes
     fingerprint = _with_label_index(_fingerprint(manifests), shards)
     if classes:
         counts = np.sum([manifest.counts for manifest in manifests], axis=0, dtype=np.int64)

@@ -73,7 +73,7 @@ def survey(source: ImageSource, threads: int, progress: Callable[[int], object])
     labels, widths, heights, sizes = np.ascontiguousarray(np.concatenate(rows).T)
     classes = source.classes
     if labels.max(initial=-1) >= len(classes):  # shards without a manifest
-        classes = tuple(ClassName(*each) for each in default_classes(int(labels.max()) + 1))
+        classes = default_classes(int(labels.max()) + 1)
     names = [source.name(number) for number in range(len(source))]
     return Survey(names, labels, widths, heights, sizes, kinds, problems, classes)
 

@@ -125,7 +125,7 @@ def _labels_in(
 ) -> Optional[np.ndarray]:
     """The reference's label for each label of the lists; None where all are the same."""
     used = np.array([int(labels[0]) for images in lists for labels in images.labels])
-    own = tuple((one.id, one.name) for one in name_classes(folders))
+    own = name_classes(folders)
     return match(own, reference, title, np.bincount(used, minlength=len(own)))
 
 
@@ -148,12 +148,11 @@ def _folders(
 
 
 def relabelled_as_packed(
-    prefix: str, images: ImageList, classes: Sequence[ClassName], named: Optional[Dict[int, str]]
+    prefix: str, images: ImageList, classes: Classes, named: Optional[Dict[int, str]]
 ) -> ImageList:
     """The list with the labels that `classes_of_pack` gave it for a pack of these classes."""
-    reference = tuple((one.id, one.name) for one in classes)
     folders, _ = _folders(prefix, [images], named)
-    labels = _labels_in(folders, [images], reference, "the manifest")
+    labels = _labels_in(folders, [images], classes, "the manifest")
     return images if labels is None else with_labels(images, labels)
 
 

@@ -7,7 +7,7 @@ import os
 import struct
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ _MOST_CLASSES = 1_000_000  # labels above it are quantities, not classes
 _SYNSETS = assets.path("imagenet_synsets.txt")
 
 
-@dataclass(frozen=True)
-class ClassName:
+class ClassName(NamedTuple):
     """A class: its folder, and the WordNet name where the folder is a WordNet id."""
 
     id: str
@@ -190,7 +189,7 @@ def write_manifest(path: AnyPath, manifest: Manifest) -> None:
         **({"source": manifest.source} if manifest.source else {}),
         "rejected": [asdict(one) for one in manifest.rejected],
         "classes": [
-            {**asdict(one), "pictures": count}
+            {**one._asdict(), "pictures": count}
             for one, count in zip(manifest.classes, manifest.counts)
         ],
     }
