@@ -581,13 +581,13 @@ class _Evaluate(ModuleType):
         figure_without: Union[Text, Sequence[Text]] = (),
         cache_dir: Text = '',
         cache_size: Text = '',
-        image_shape: Union[str, int, Sequence[int], None] = None,
         val_resize: Optional[int] = None,
         val_interp: Optional[Literal['bilinear', 'area', 'bicubic', 'pil-bilinear', 'pil-bicubic']]
             = None,
         rgb_mean: Union[str, float, Sequence[float], None] = None,
         rgb_std: Union[str, float, Sequence[float], None] = None,
         bgr: Optional[bool] = None,
+        image_shape: Union[str, int, Sequence[int], None] = None,
         classes: Text = '',
         calibrated: bool = False,
         crops: Literal[1, 10] = 1,
@@ -671,21 +671,21 @@ class _Evaluate(ModuleType):
         cache_size
             most that --cache-dir may hold, such as 200GB: what was not used for the longest
             time is removed; 0: keep nothing; by default 50GB
-        image_shape
-            shape of the network's input, such as 3,288,288; by default the checkpoint's
         val_resize
             short side in pixels to which images are resized before the centre crop; 0: the
-            crop's side times 256/224; by default the checkpoint's
+            crop's side times 256/224; by default as in training
         val_interp
-            how images are resized, as in fit; by default the checkpoint's
+            how images are resized, as in fit; by default as in training
         rgb_mean
-            for checkpoints of other programs: mean of red, green, blue, which is subtracted
+            mean of red, green, blue (0-255), which is subtracted; by default as in
+            training, needed for checkpoints of other programs
         rgb_std
-            for checkpoints of other programs: standard deviation, which divides the
-            difference; by default 1,1,1
+            standard deviation of red, green, blue, which divides the difference; by default
+            as in training, 1,1,1 for checkpoints of other programs
         bgr
-            for checkpoints of other programs: the network takes blue, green, red; by
-            default as the checkpoint's
+            1: the network takes blue, green, red; by default as in training
+        image_shape
+            shape of the network's input, such as 3,288,288; by default the checkpoint's
         classes
             names of the network's outputs, in their order, for checkpoints of other
             programs: imagenet; a text file with a class per line, a JSON file or a
@@ -812,13 +812,13 @@ class _Predict(ModuleType):
         gpus: Union[str, int, Sequence[int]] = (),
         cpus: int = 1,
         compile: Literal['auto', 'on', 'off'] = 'auto',
-        image_shape: Union[str, int, Sequence[int], None] = None,
         val_resize: Optional[int] = None,
         val_interp: Optional[Literal['bilinear', 'area', 'bicubic', 'pil-bilinear', 'pil-bicubic']]
             = None,
         rgb_mean: Union[str, float, Sequence[float], None] = None,
         rgb_std: Union[str, float, Sequence[float], None] = None,
         bgr: Optional[bool] = None,
+        image_shape: Union[str, int, Sequence[int], None] = None,
         classes: Text = '',
         calibrated: bool = False,
         crops: Literal[1, 10] = 1,
@@ -857,21 +857,21 @@ class _Predict(ModuleType):
             data-parallel CPU contexts without --gpus; more than one is for tests
         compile
             whether PyTorch compiles the network; auto: on GPUs, except to classify files
-        image_shape
-            shape of the network's input, such as 3,288,288; by default the checkpoint's
         val_resize
             short side in pixels to which images are resized before the centre crop; 0: the
-            crop's side times 256/224; by default the checkpoint's
+            crop's side times 256/224; by default as in training
         val_interp
-            how images are resized, as in fit; by default the checkpoint's
+            how images are resized, as in fit; by default as in training
         rgb_mean
-            for checkpoints of other programs: mean of red, green, blue, which is subtracted
+            mean of red, green, blue (0-255), which is subtracted; by default as in
+            training, needed for checkpoints of other programs
         rgb_std
-            for checkpoints of other programs: standard deviation, which divides the
-            difference; by default 1,1,1
+            standard deviation of red, green, blue, which divides the difference; by default
+            as in training, 1,1,1 for checkpoints of other programs
         bgr
-            for checkpoints of other programs: the network takes blue, green, red; by
-            default as the checkpoint's
+            1: the network takes blue, green, red; by default as in training
+        image_shape
+            shape of the network's input, such as 3,288,288; by default the checkpoint's
         classes
             names of the network's outputs, in their order, for checkpoints of other
             programs: imagenet; a text file with a class per line, a JSON file or a
@@ -1123,13 +1123,13 @@ class _Export(ModuleType):
         epoch: Union[int, Literal['best'], None] = None,
         cache_dir: Text = '',
         cache_size: Text = '',
-        image_shape: Union[str, int, Sequence[int], None] = None,
         val_resize: Optional[int] = None,
         val_interp: Optional[Literal['bilinear', 'area', 'bicubic', 'pil-bilinear', 'pil-bicubic']]
             = None,
         rgb_mean: Union[str, float, Sequence[float], None] = None,
         rgb_std: Union[str, float, Sequence[float], None] = None,
         bgr: Optional[bool] = None,
+        image_shape: Union[str, int, Sequence[int], None] = None,
         classes: Text = '',
         calibrated: bool = False,
         to: Union[Text, Sequence[Text]] = ('onnx', 'mxnet'),
@@ -1160,21 +1160,21 @@ class _Export(ModuleType):
         cache_size
             most that --cache-dir may hold, such as 200GB: what was not used for the longest
             time is removed; 0: keep nothing; by default 50GB
-        image_shape
-            shape of the network's input, such as 3,288,288; by default the checkpoint's
         val_resize
             short side in pixels to which images are resized before the centre crop; 0: the
-            crop's side times 256/224; by default the checkpoint's
+            crop's side times 256/224; by default as in training
         val_interp
-            how images are resized, as in fit; by default the checkpoint's
+            how images are resized, as in fit; by default as in training
         rgb_mean
-            for checkpoints of other programs: mean of red, green, blue, which is subtracted
+            mean of red, green, blue (0-255), which is subtracted; by default as in
+            training, needed for checkpoints of other programs
         rgb_std
-            for checkpoints of other programs: standard deviation, which divides the
-            difference; by default 1,1,1
+            standard deviation of red, green, blue, which divides the difference; by default
+            as in training, 1,1,1 for checkpoints of other programs
         bgr
-            for checkpoints of other programs: the network takes blue, green, red; by
-            default as the checkpoint's
+            1: the network takes blue, green, red; by default as in training
+        image_shape
+            shape of the network's input, such as 3,288,288; by default the checkpoint's
         classes
             names of the network's outputs, in their order, for checkpoints of other
             programs: imagenet; a text file with a class per line, a JSON file or a
@@ -1220,15 +1220,15 @@ class _Published(ModuleType):
     def __call__(
         self,
         *,
-        file: Text = '',
-        name: Text = '',
-        model_prefix: Union[Text, None] = None,
-        rgb_mean: Union[str, float, Sequence[float], None] = None,
-        rgb_std: Union[str, float, Sequence[float], None] = None,
         val_resize: Optional[int] = None,
         val_interp: Optional[Literal['bilinear', 'area', 'bicubic', 'pil-bilinear', 'pil-bicubic']]
             = None,
+        rgb_mean: Union[str, float, Sequence[float], None] = None,
+        rgb_std: Union[str, float, Sequence[float], None] = None,
         bgr: Optional[bool] = None,
+        file: Text = '',
+        name: Text = '',
+        model_prefix: Union[Text, None] = None,
     ) -> PublishedResult:
         """Make a run of the checkpoint `name`, or of the one in `file`.
 
@@ -1236,6 +1236,19 @@ class _Published(ModuleType):
 
         Parameters
         ----------
+        val_resize
+            short side in pixels to which images are resized before the centre crop; 0: the
+            crop's side times 256/224; by default as in training
+        val_interp
+            how images are resized, as in fit; by default as in training
+        rgb_mean
+            mean of red, green, blue (0-255), which is subtracted; by default as in
+            training, needed for checkpoints of other programs
+        rgb_std
+            standard deviation of red, green, blue, which divides the difference; by default
+            as in training, 1,1,1 for checkpoints of other programs
+        bgr
+            1: the network takes blue, green, red; by default as in training
         file
             parameters of torchvision or timm (.safetensors) or of Gluon (.params), or their
             address, such as hf://timm/resnet18.tv_in1k on Hugging Face, which is fetched
@@ -1246,19 +1259,6 @@ class _Published(ModuleType):
             table of MXNet's own
         model_prefix
             prefix of the new run; by default runs/published-NAME/model
-        rgb_mean
-            mean of red, green, blue, from 0 to 255; by default that of the published
-            parameters
-        rgb_std
-            standard deviation of red, green, blue; by default that of the published
-            parameters
-        val_resize
-            short side in pixels before the centre crop; by default that of the published
-            parameters
-        val_interp
-            how images are resized, as in fit; by default as published
-        bgr
-            1: the network takes blue, green, red; by default as published
 
         """
     def call(self, **flags: Any) -> Any: ...

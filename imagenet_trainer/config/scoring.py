@@ -45,7 +45,42 @@ class CheckpointSettings(TrainedRunSettings):
 
 
 @dataclass(frozen=True)
-class PreparationSettings:
+class NormalisationSettings:
+    """How images become the network's input; the default is that of the run or its publication."""
+
+    val_resize: Optional[int] = option(
+        None,
+        "short side in pixels to which images are resized before the centre crop; 0: the crop's "
+        "side times 256/224; by default as in training",
+        integer(0),
+    )
+    val_interp: Optional[str] = option(
+        None,
+        "how images are resized, as in fit; by default as in training",
+        str,
+        choices=INTERPOLATIONS,
+    )
+    rgb_mean: Optional[Tuple[float, ...]] = option(
+        None,
+        "mean of red, green, blue (0-255), which is subtracted; by default as in training, needed "
+        "for checkpoints of other programs",
+        rgb_mean,
+        metavar="R,G,B",
+    )
+    rgb_std: Optional[Tuple[float, ...]] = option(
+        None,
+        "standard deviation of red, green, blue, which divides the difference; by default as in "
+        "training, 1,1,1 for checkpoints of other programs",
+        rgb_std,
+        metavar="R,G,B",
+    )
+    bgr: Optional[bool] = option(
+        None, "1: the network takes blue, green, red; by default as in training", switch
+    )
+
+
+@dataclass(frozen=True)
+class PreparationSettings(NormalisationSettings):
     """Preprocessing; the default is that of the checkpoint."""
 
     image_shape: Optional[Tuple[int, ...]] = option(
@@ -53,37 +88,6 @@ class PreparationSettings:
         "shape of the network's input, such as 3,288,288; by default the checkpoint's",
         image_shape,
         metavar="3,H,W",
-    )
-    val_resize: Optional[int] = option(
-        None,
-        "short side in pixels to which images are resized before the centre crop; 0: the crop's "
-        "side times 256/224; by default the checkpoint's",
-        integer(0),
-    )
-    val_interp: Optional[str] = option(
-        None,
-        "how images are resized, as in fit; by default the checkpoint's",
-        str,
-        choices=INTERPOLATIONS,
-    )
-    rgb_mean: Optional[Tuple[float, ...]] = option(
-        None,
-        "for checkpoints of other programs: mean of red, green, blue, which is subtracted",
-        rgb_mean,
-        metavar="R,G,B",
-    )
-    rgb_std: Optional[Tuple[float, ...]] = option(
-        None,
-        "for checkpoints of other programs: standard deviation, which divides the difference; by "
-        "default 1,1,1",
-        rgb_std,
-        metavar="R,G,B",
-    )
-    bgr: Optional[bool] = option(
-        None,
-        "for checkpoints of other programs: the network takes blue, green, red; by default as the "
-        "checkpoint's",
-        switch,
     )
     classes: str = option(
         "",
@@ -369,7 +373,7 @@ class ExportSettings(PreparationSettings, CacheSettings, CheckpointSettings):
 
 
 @dataclass(frozen=True)
-class PublishedSettings:
+class PublishedSettings(NormalisationSettings):
     """Everything that `published` takes."""
 
     file: str = option(
@@ -388,30 +392,4 @@ class PublishedSettings:
     )
     model_prefix: Optional[str] = option(
         None, "prefix of the new run; by default runs/published-NAME/model", str, metavar="PREFIX"
-    )
-    rgb_mean: Optional[Tuple[float, ...]] = option(
-        None,
-        "mean of red, green, blue, from 0 to 255; by default that of the published parameters",
-        rgb_mean,
-        metavar="R,G,B",
-    )
-    rgb_std: Optional[Tuple[float, ...]] = option(
-        None,
-        "standard deviation of red, green, blue; by default that of the published parameters",
-        rgb_std,
-        metavar="R,G,B",
-    )
-    val_resize: Optional[int] = option(
-        None,
-        "short side in pixels before the centre crop; by default that of the published parameters",
-        integer(0),
-    )
-    val_interp: Optional[str] = option(
-        None,
-        "how images are resized, as in fit; by default as published",
-        str,
-        choices=INTERPOLATIONS,
-    )
-    bgr: Optional[bool] = option(
-        None, "1: the network takes blue, green, red; by default as published", switch
     )
