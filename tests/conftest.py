@@ -43,6 +43,14 @@ needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed"
 )
 ENGINES = [pytest.param("mxnet", marks=needs_mxnet), pytest.param("torch", marks=needs_torch)]
+# MXNet has several devices in one process.
+on_all_devices = pytest.mark.parametrize(
+    ("engine", "cpus"),
+    [
+        pytest.param("mxnet", 1, marks=needs_mxnet), pytest.param("mxnet", 2, marks=needs_mxnet),
+        ("torch", 1),
+    ],
+)  # fmt: skip
 # These open MXNet when they are imported.
 collect_ignore = (
     []

@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet
-from helpers.tiny_engine import BATCH, CLASSES, MEAN, STD, assert_same, first_parameters
+from conftest import needs_mxnet, on_all_devices
+from helpers.tiny_engine import (
+    BATCH,
+    CLASSES,
+    MEAN,
+    STD,
+    assert_same,
+    first_parameters,
+)
 
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
@@ -36,13 +43,7 @@ EVALUATED = RANDOM.randint(0, 256, (BATCH, 20, 20, 3)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("more", [{}, {"accumulate": 2, "average_decay": 0.9}], ids=str)
-@pytest.mark.parametrize(
-    ("engine", "cpus"),
-    [
-        pytest.param("mxnet", 1, marks=needs_mxnet), pytest.param("mxnet", 2, marks=needs_mxnet),
-        ("torch", 1),
-    ],
-)  # fmt: skip
+@on_all_devices
 def test_the_size_may_change_between_updates(engine, cpus, more):
     changing = open_one(engine, cpus, 20, **more)
     params, state = first_parameters(network()), None

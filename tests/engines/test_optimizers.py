@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import ENGINES
 from helpers.tiny_engine import (
     BATCH,
     batches,
@@ -8,6 +9,7 @@ from helpers.tiny_engine import (
     gradients,
     logits,
     network,
+    open_one,
     tensors_of,
     train,
 )
@@ -40,18 +42,21 @@ def torch_train(optimizer_of, symbol, updates=4):
         ("sgd", 0.05, lambda groups: torch.optim.SGD(groups, 0.05, momentum=0.9)),
         ("nag", 0.05, lambda groups: torch.optim.SGD(groups, 0.05, momentum=0.9, nesterov=True)),
         ("adam", 1e-3, lambda groups: torch.optim.Adam(groups, 1e-3)),
+        ("adamw", 1e-3, lambda groups: torch.optim.AdamW(groups, 1e-3)),
+        ("nadam", 1e-3, lambda groups: torch.optim.NAdam(groups, 1e-3, momentum_decay=0.004)),
     ],
 )
-def test_optimizers_equal_pytorchs(name, rate, reference, batch_norm):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_optimizers_equal_pytorchs(engine, name, rate, reference, batch_norm):
     symbol = network(batch_norm)
-    engine = train(engine_of(symbol, rule=name, decay=DECAY), batches(4), rate)
+    engine = train(open_one(engine, symbol, name, decay=DECAY), batches(4), rate)
     tensors = torch_train(reference, symbol)
     for parameter, value in engine.get_params()[0].items():
         off = np.abs(value - tensors[parameter].detach().numpy()) > 2e-5
-        # Adam makes full steps for gradients that are rounding errors: those of a bias before
-        # BatchNorm, and of some weights.
-        if not (name == "adam" and batch_norm and parameter == "conv_bias"):
-            assert off.mean() <= (0.03 if name == "adam" else 0), parameter
+        # Adam and its kin make full steps for gradients that are rounding errors: those of a bias
+        # before BatchNorm, and of some weights.
+        if not ("adam" in name and batch_norm and parameter == "conv_bias"):
+            assert off.mean() <= (0.03 if "adam" in name else 0), parameter
     moved = first_parameters(symbol)[0]["fc_weight"] - engine.get_params()[0]["fc_weight"]
     assert np.abs(moved).max() > 1e-3
 

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ENGINES, needs_mxnet
+from conftest import ENGINES, needs_mxnet, on_all_devices
 from helpers.tiny_engine import (
     BATCH,
     CLASSES,
@@ -42,24 +42,21 @@ def soft_targets(labels, mix):
     return share * one_hot[labels] + (1 - share) * one_hot[mix.labels]
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
+@on_all_devices
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("mixup", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("engine_name", ENGINES)
-def test_the_loss_and_its_gradient_are_pytorchs(engine_name, weighted, smoothing, mixup, cpus):
+def test_the_loss_and_its_gradient_are_pytorchs(engine, cpus, weighted, smoothing, mixup):
     """Weights of classes with the sum over the batch; the logged loss stays without them."""
-    if engine_name == "torch" and cpus > 1:
-        pytest.skip("one process for each device")
     symbol, rate = network(), 0.5
     images, labels = batches(1)[0]
     mix = a_mix() if mixup else None
     weights = np.random.RandomState(3).uniform(0.1, 3, CLASSES) if weighted else np.ones(CLASSES)
-    engine = open_one(
-        engine_name, symbol, "sgd", 0, 0, devices={"cpus": cpus}, label_smoothing=smoothing,
+    opened = open_one(
+        engine, symbol, "sgd", 0, 0, devices={"cpus": cpus}, label_smoothing=smoothing,
         mixup=mixup, **({"class_weights": tuple(weights.tolist())} if weighted else {}),
     )  # fmt: skip
-    engine.train_batch(images, labels, rate, mix)
+    opened.train_batch(images, labels, rate, mix)
     tensors = tensors_of(symbol)
     out, wanted = logits(tensors, images), torch.tensor(soft_targets(labels, mix))
     criterion = torch.nn.CrossEntropyLoss(
@@ -67,11 +64,11 @@ def test_the_loss_and_its_gradient_are_pytorchs(engine_name, weighted, smoothing
     )
     (criterion(out, wanted) / BATCH).backward()
     plain = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(out, wanted)
-    count, _, _, summed, _ = engine.read_counts()
+    count, _, _, summed, _ = opened.read_counts()
     assert count == BATCH and summed / BATCH == pytest.approx(plain.item(), rel=1e-5)
     for value in tensors.values():
         value.data -= rate * value.grad
-    assert_close(engine, tensors)
+    assert_close(opened, tensors)
 
 
 def test_a_hit_is_one_of_the_label_with_the_larger_share():
@@ -82,17 +79,6 @@ def test_a_hit_is_one_of_the_label_with_the_larger_share():
     wanted = metrics.score(engine.predict(images), larger)
     engine.train_batch(images, labels, 0.01, mix)
     assert engine.read_counts()[1:3] == (wanted.rank1, wanted.rank5)
-
-
-def test_a_mix_of_an_image_with_itself_changes_nothing():
-    symbol = network(batch_norm=True)
-    plain, mixed = engine_of(symbol), engine_of(symbol, mixup=True)
-    for images, labels in batches(2):
-        plain.train_batch(images, labels, 0.01)
-        mixed.train_batch(images, labels, 0.01, Mix(labels, np.ones(BATCH, np.float32)))
-    for name, value in plain.get_params()[0].items():
-        np.testing.assert_allclose(value, mixed.get_params()[0][name], atol=1e-6)
-    assert plain.read_counts()[:3] == mixed.read_counts()[:3]
 
 
 def test_labels_with_share_0_add_nothing_to_the_loss():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import ENGINES, needs_mxnet
+from conftest import ENGINES, on_all_devices
 from helpers.tiny_engine import (
     BATCH,
     CLASSES,
@@ -26,14 +26,6 @@ from imagenet_trainer.system.machine import has_bfloat16
 
 torch = pytest.importorskip("torch")
 on_every_engine = pytest.mark.parametrize("engine", ENGINES)
-# MXNet has several devices in one process.
-on_all_devices = pytest.mark.parametrize(
-    ("engine", "cpus"),
-    [
-        pytest.param("mxnet", 1, marks=needs_mxnet), pytest.param("mxnet", 2, marks=needs_mxnet),
-        ("torch", 1),
-    ],
-)  # fmt: skip
 
 
 @on_all_devices

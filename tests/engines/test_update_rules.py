@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import ENGINES
+from conftest import ENGINES, on_all_devices
 from helpers.tiny_engine import (
     assert_same,
     batches,
@@ -155,45 +155,20 @@ def test_a_rule_in_float64(name, momentum, clip):
     np.testing.assert_allclose(by_rule(name, momentum), weight, rtol=1e-10)
 
 
-def test_nadam_in_float64():
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("nadam", lambda one: torch.optim.NAdam(one, RATES["nadam"], momentum_decay=0.004)),
+        ("rmsproptorch", lambda one: torch.optim.RMSprop(one, 1e-3, 0.9, 0.0316, momentum=M)),
+    ],
+)
+def test_a_rule_of_pytorch_in_float64(name, reference):
     weight = torch.linspace(-1, 1, 8, dtype=torch.float64, requires_grad=True)
-    reference = torch.optim.NAdam([weight], RATES["nadam"], momentum_decay=0.004)
-    reference.param_groups[0]["weight_decay"] = DECAY
+    optimizer = reference([{"params": [weight], "weight_decay": DECAY}])
     for slope in SLOPES:
         weight.grad = torch.tensor(slope)
-        reference.step()
-    np.testing.assert_allclose(by_rule("nadam"), weight.detach().numpy(), rtol=1e-10)
-
-
-def test_rmsproptorch_in_float64():
-    weight = torch.linspace(-1, 1, 8, dtype=torch.float64, requires_grad=True)
-    reference = torch.optim.RMSprop(
-        [weight], RATES["rmsproptorch"], 0.9, 0.0316, weight_decay=DECAY, momentum=M
-    )
-    for slope in SLOPES:
-        weight.grad = torch.tensor(slope)
-        reference.step()
-    np.testing.assert_allclose(by_rule("rmsproptorch"), weight.detach().numpy(), rtol=1e-10)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_nadam_is_pytorchs(engine):
-    opened = engine_of(engine, "nadam")
-    arg, _ = first_parameters(network())
-    tensors = {key: torch.tensor(value, requires_grad=True) for key, value in arg.items()}
-    groups = [
-        {"params": [v for n, v in tensors.items() if n.endswith("weight")], "weight_decay": DECAY},
-        {"params": [v for n, v in tensors.items() if not n.endswith("weight")]},
-    ]
-    reference = torch.optim.NAdam(groups, RATES["nadam"], momentum_decay=0.004)
-    for images, labels in batches(4):
-        reference.zero_grad()
-        torch.nn.functional.cross_entropy(logits(tensors, images), torch.tensor(labels)).backward()
-        reference.step()
-        opened.train_batch(images, labels, RATES["nadam"])
-    for key, value in opened.get_params()[0].items():
-        off = np.abs(value - tensors[key].detach().numpy()) > 3e-5
-        assert off.mean() < 0.01, key
+        optimizer.step()
+    np.testing.assert_allclose(by_rule(name), weight.detach().numpy(), rtol=1e-10)
 
 
 def test_the_product_of_nadam_is_a_function_of_the_update():
@@ -203,33 +178,9 @@ def test_the_product_of_nadam_is_a_function_of_the_update():
     assert 1 - nadam_momentum(1000)[2] == 1
 
 
-def test_adamw_is_pytorchs_in_a_long_training():
-    # Over many updates, since the bias corrections and epsilon matter most at the start.
-    opened = engine_of("torch", "adamw")
-    tensors = {
-        k: torch.tensor(v, requires_grad=True) for k, v in first_parameters(network())[0].items()
-    }
-    groups = [
-        {"params": [v for n, v in tensors.items() if n.endswith("weight")], "weight_decay": DECAY},
-        {"params": [v for n, v in tensors.items() if not n.endswith("weight")], "weight_decay": 0},
-    ]
-    reference = torch.optim.AdamW(groups, 1e-3)
-    for images, labels in batches(6):
-        reference.zero_grad()
-        torch.nn.functional.cross_entropy(logits(tensors, images), torch.tensor(labels)).backward()
-        reference.step()
-        opened.train_batch(images, labels, 1e-3)
-    for key, value in opened.get_params()[0].items():
-        off = np.abs(value - tensors[key].detach().numpy()) > 3e-5
-        assert off.mean() < 0.01, key
-
-
 @pytest.mark.parametrize("limit", [0.05, 1e3])
-@pytest.mark.parametrize("cpus", [1, 2])
-@pytest.mark.parametrize("engine", ENGINES)
+@on_all_devices
 def test_the_norm_of_all_gradients_is_limited_as_by_pytorch(engine, cpus, limit):
-    if engine == "torch" and cpus == 2:
-        return  # its processes are those of a launcher
     opened = open_one(engine, network(), "sgd", 0, 0, {"clip_norm": limit}, devices={"cpus": cpus})
     images, labels = batches(1)[0]
     opened.train_batch(images, labels, 0.5)

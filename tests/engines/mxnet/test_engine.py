@@ -8,7 +8,6 @@ from helpers.tiny_engine import (
     SIDE,
     STD,
     assert_same,
-    first_parameters,
     train,
 )
 
@@ -31,42 +30,8 @@ def test_the_head_normalises_as_numpy_does():
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam"])
-def test_two_devices_equal_one(optimizer):
-    one = train(engine_of(network(), 1, optimizer), BATCHES).get_params()[0]
-    two = train(engine_of(network(), 2, optimizer), BATCHES).get_params()[0]
-    for name in one:
-        np.testing.assert_allclose(one[name], two[name], atol=1e-6)
-
-
 def test_the_state_without_momentum_contains_only_updates():
     assert list(train(engine_of(network(), momentum=0.0), BATCHES).get_state()) == ["updates"]
-
-
-def test_sgd_follows_the_formula():
-    # v <- m v - r (g + d w), w <- w + v, with biases not decayed; gradients from plain executors.
-    symbol = network()
-    engine = engine_of(symbol)
-    arg, _ = first_parameters(symbol)
-    speed = {name: np.zeros_like(value) for name, value in arg.items()}
-    whole = normalised(symbol, MEAN, STD)
-    for images, labels in BATCHES[:3]:
-        engine.train_batch(images, labels, 0.01)
-        bound = whole.simple_bind(
-            mx.cpu(), data=images.shape, softmax_label=(BATCH,), type_dict={"data": np.uint8}
-        )
-        bound.copy_params_from({name: mx.nd.array(value) for name, value in arg.items()})
-        bound.forward(
-            True, data=mx.nd.array(images, dtype=np.uint8), softmax_label=mx.nd.array(labels)
-        )
-        bound.backward()
-        for name in arg:
-            decay = 1e-3 if name.endswith("weight") else 0.0
-            gradient = bound.grad_dict[name].asnumpy() / BATCH
-            speed[name] = 0.9 * speed[name] - 0.01 * (gradient + decay * arg[name])
-            arg[name] = arg[name] + speed[name]
-    for name, value in engine.get_params()[0].items():
-        np.testing.assert_allclose(value, arg[name], atol=1e-6)
 
 
 def test_set_params_discards_values_computed_from_the_old_parameters():
@@ -82,15 +47,6 @@ def test_set_params_discards_values_computed_from_the_old_parameters():
         fresh.set_params(*params)
         np.testing.assert_array_equal(reused.predict(images), fresh.predict(images))
         np.testing.assert_allclose(reused.predict(images), trained.predict(images), atol=1e-5)
-
-
-def test_prediction_does_not_affect_training():
-    symbol = network(batch_norm=True, dropout=0.5)
-    straight = train(engine_of(symbol), BATCHES)
-    predicting = train(engine_of(symbol), BATCHES[:2])
-    predicting.predict(BATCHES[0][0])
-    train(predicting, BATCHES[2:])
-    assert_same(straight.get_params(), predicting.get_params())
 
 
 def test_another_number_of_devices_starts_from_the_average():

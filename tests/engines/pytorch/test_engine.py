@@ -4,13 +4,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from helpers.tiny_engine import (
-    BATCH,
     CLASSES,
     MEAN,
     SIDE,
     STD,
     assert_near,
-    assert_same,
     batches,
     everything,
     first_parameters,
@@ -19,7 +17,7 @@ from helpers.tiny_engine import (
     train,
 )
 
-from imagenet_trainer.engines import Devices, Mix
+from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.pytorch import engine as torch_engine
@@ -69,20 +67,6 @@ def test_options_mean_the_same(more):
     assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_mixtures_mean_the_same(smoothing):
-    random = np.random.RandomState(5)
-    mixes = [
-        Mix(random.randint(0, CLASSES, BATCH), random.rand(BATCH).astype(np.float32))
-        for _ in range(6)
-    ]
-    mxnet, ours = both(network(), mixup=True, label_smoothing=smoothing)
-    for engine in (mxnet, ours):
-        train(engine, batches(), mixes=mixes)
-    assert_near(everything(ours), everything(mxnet), 1e-5)
-    assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
-
-
 def test_multipliers_of_the_symbol():
     weight = sym.Variable("fc_weight", lr_mult=0.1, wd_mult=3.0)
     bias = sym.Variable("fc_bias", wd_mult=2.0)
@@ -128,15 +112,6 @@ def test_fifty_updates_stay_within_a_thousandth():
     for name, value in mxnet.get_params()[0].items():
         moved = np.linalg.norm(value - start[name])
         assert np.linalg.norm(ours.get_params()[0][name] - value) < 1e-3 * max(moved, 0.1), name
-
-
-def test_images_of_another_library_by_dlpack():
-    symbol = network()
-    ours, theirs = open_one("torch", symbol), open_one("torch", symbol)
-    for images, labels in batches(3):
-        ours.train_batch(torch.from_numpy(images), labels, 0.01)
-        theirs.train_batch(images, labels, 0.01)
-    assert_same(everything(ours), everything(theirs))
 
 
 def test_batches_are_not_copied():
