@@ -108,7 +108,7 @@ def paired_difference(only_first: int, only_second: int, images: int) -> Tuple[f
 def false_discovery_limit(p: np.ndarray, rate: float = 0.05) -> float:
     """The largest significant p-value at a false discovery rate; -1 where none is significant.
 
-    Y. Benjamini and Y. Hochberg 1995: a share of `rate` of those is false on average.
+    Of the significant ones a share of `rate` is false on average (Y. Benjamini, Y. Hochberg 1995).
     """
     ordered = np.sort(p)
     passing = ordered <= rate * np.arange(1, len(p) + 1) / max(len(p), 1)
