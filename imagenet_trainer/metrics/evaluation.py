@@ -78,9 +78,7 @@ def class_table(predictions: Predictions) -> ClassTable:
     )
 
 
-def estimates(
-    predictions: Predictions, top_k: Sequence[int] = (), seed: int = 0
-) -> Dict[str, Estimate]:
+def estimates(predictions: Predictions, top_k: Sequence[int] = ()) -> Dict[str, Estimate]:
     """All metrics by name, in the order in which they are printed; nan without images.
 
     `rank1`, `rank5` and `rankK` for each K of `top_k`: shares of the images whose true class is
@@ -98,8 +96,7 @@ def estimates(
     columns = _columns(predictions)
     whole = _Sums.of(np.asarray(columns.sum(axis=0)), predictions.classes, images)
     resampled = [
-        _Sums.of(block, predictions.classes, images).means()
-        for block in resampled_sums(columns, seed)
+        _Sums.of(block, predictions.classes, images).means() for block in resampled_sums(columns)
     ]
     for name, values in whole.means().items():
         resamples = np.concatenate([block[name] for block in resampled])
@@ -159,15 +156,15 @@ def at_chance(rank1: float, classes: int, images: int) -> bool:
     return images >= 30 and rank1 <= (5 if classes >= 100 else 1) / classes
 
 
-def calibration(predictions: Predictions, bins: int = BINS) -> Dict[str, np.ndarray]:
-    """The reliability diagram: `images` int64, `accuracy` and `confidence` float64, each (bins,).
+def calibration(predictions: Predictions) -> Dict[str, np.ndarray]:
+    """The reliability diagram: `images` int64, `accuracy` and `confidence` float64, each (BINS,).
 
     Bins without images are nan.
     """
-    bin_of = _bin(predictions.probabilities[:, 0], bins)
-    images = np.bincount(bin_of, minlength=bins)
-    hits = np.bincount(bin_of, predictions.rank < 1, minlength=bins)
-    confidence = np.bincount(bin_of, predictions.probabilities[:, 0], minlength=bins)
+    bin_of = _bin(predictions.probabilities[:, 0])
+    images = np.bincount(bin_of, minlength=BINS)
+    hits = np.bincount(bin_of, predictions.rank < 1, minlength=BINS)
+    confidence = np.bincount(bin_of, predictions.probabilities[:, 0], minlength=BINS)
     with np.errstate(invalid="ignore"):
         return {"images": images, "accuracy": hits / images, "confidence": confidence / images}
 
@@ -203,7 +200,7 @@ def _columns(predictions: Predictions) -> csr_matrix:
             _spread(hit, labels, predictions.classes),
             _spread(hit5, labels, predictions.classes),
             _spread(np.ones(len(labels)), first, predictions.classes),
-            _spread(hit - confidence, _bin(confidence, BINS), BINS),
+            _spread(hit - confidence, _bin(confidence), BINS),
             csr_matrix(loss_of(predictions.true)[:, None]),
         ],
         format="csr",
@@ -264,9 +261,9 @@ def _calibration_error(gaps: np.ndarray, resampled: np.ndarray) -> Estimate:
     return Estimate(value, max(0.0, value - off), percentiles(np.abs(resampled).sum(axis=1))[1])
 
 
-def _bin(confidence: np.ndarray, bins: int) -> np.ndarray:
+def _bin(confidence: np.ndarray) -> np.ndarray:
     """The bin of each probability: int64. Upper edges belong to the bin."""
-    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
+    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
 
 
 def _shares(hits: np.ndarray, of: np.ndarray) -> np.ndarray:
