@@ -223,11 +223,16 @@ class CheckpointFiles(NamedTuple):
 
 
 def has_content(path: Path) -> bool:
-    """Whether a file exists and is not empty."""
+    """Whether a file exists and is not empty.
+
+    InputError where the file system does not say: a run would go back to an older checkpoint.
+    """
     try:
         return path.stat().st_size > 0
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise file_error(path, error) from error
 
 
 def read_arrays(path: Path) -> Arrays:

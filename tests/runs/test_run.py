@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -255,6 +256,20 @@ def test_both_files_are_synced_before_the_first_rename(model, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), real(*paths)))
     model.save(checkpoint(1, 7), 1)
     assert done == ["fsync", "fsync", "replace", "replace", "fsync"]
+
+
+def test_a_checkpoint_of_which_the_file_system_does_not_say_is_not_passed_over(model, monkeypatch):
+    model.save(checkpoint(1, 7), 1)
+    model.save(checkpoint(2, 14), 2)
+    real = Path.stat
+
+    def stat(path, **more):
+        if path.name == "model-0002.params":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, **more)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert "model-0002.params: Stale file handle" in message(model.newest)
 
 
 @pytest.mark.parametrize(
