@@ -50,8 +50,10 @@ def _parsed_file(path: str) -> Any:
     if len(text) > _LARGEST:
         raise InputError(f"{_FLAG} {path}: is larger than 1 MiB, so it is no file of flags")
     try:
-        _check_keys(yaml.compose(text, yaml.SafeLoader), path)
-        return yaml.safe_load(text)  # JSON is YAML
+        loader = yaml.SafeLoader(text)  # JSON is YAML
+        root = loader.get_single_node()
+        _check_keys(root, path)
+        return loader.construct_document(root) if root else None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""

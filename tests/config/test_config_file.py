@@ -3,9 +3,9 @@ import json
 import re
 
 import pytest
-from conftest import one_line_error, run
+from conftest import one_line_failure
 
-from imagenet_trainer import config
+from imagenet_trainer import config, fit
 from imagenet_trainer.config import flags, layers, recipes
 from imagenet_trainer.errors import InputError
 
@@ -106,21 +106,23 @@ def test_a_wrong_value_or_name_is_attributed_to_its_source(argv, variables, part
     assert part in str(error.value) and "\n" not in str(error.value)
 
 
-def test_show_config_has_every_flag_with_its_source_and_is_a_file_of_flags(tmp_path):
+def test_show_config_has_every_flag_with_its_source_and_is_a_file_of_flags(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("IMAGENET_TRAINER_WD", "5e-5")
     path = written(tmp_path, "recipe: resnet50-90\nbatch-size: 64\nrandom-mirror: 0\n")
-    words = ["--config", path, "--set", "lr=0.5", "--when-done", "sh -c 'echo done, at last'"]
-    result = run(
-        "-m", "imagenet_trainer.fit", *words, "--show-config", cwd=tmp_path,
-        env={"IMAGENET_TRAINER_WD": "5e-5"},
-    )  # fmt: skip
-    sources = dict(re.findall(r"^(\w+): .*  # (.*)$", result.stdout, re.MULTILINE))
+    words = ["--config", str(path), "--set", "lr=0.5"]
+    words += ["--when-done", "sh -c 'echo done, at last'"]
+    assert fit.main([*words, "--show-config"]) == 0
+    listing = capsys.readouterr().out
+    sources = dict(re.findall(r"^(\w+): .*  # (.*)$", listing, re.MULTILINE))
     assert sources.keys() == {field.name for field in dataclasses.fields(config.FitSettings)} - {
         "config", "set", "show_config",
     }  # fmt: skip
     found = [sources[name] for name in ("lr", "wd", "batch_size", "num_layers", "when_done", "mom")]
     assert found == ["--set", "IMAGENET_TRAINER_WD", f"--config {path}", "--recipe resnet50-90",
                      "command line", "default"]  # fmt: skip
-    again = settings_of("--config", written(tmp_path, result.stdout, "all.yaml"))
+    again = settings_of("--config", written(tmp_path, listing, "all.yaml"))
     before = settings_of(*words, WD="5e-5")
     own = {"config": "", "set": ()}
     assert dataclasses.replace(again, **own) == dataclasses.replace(before, **own)
@@ -150,9 +152,9 @@ def test_what_is_no_file_of_flags_is_refused(tmp_path, text, part):
     )
 
 
-def test_files_that_cannot_be_read(tmp_path):
-    result = run("-m", "imagenet_trainer.fit", "--config", tmp_path / "no.yaml", check=None)
-    one_line_error(result, "fit: error: --config", "No such file")
+def test_files_that_cannot_be_read(tmp_path, capsys):
+    fails = one_line_failure(fit.main, "fit", capsys)
+    assert "no.yaml: No such file" in fails("--config", str(tmp_path / "no.yaml"))
     binary = tmp_path / "a.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="UTF-8"):
