@@ -20,11 +20,16 @@ from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import file_error, walk
 
-# Files that have images in them, by their extensions, with the way out.
-_SETS = {
-    (".tar", ".tar.gz", ".tgz", ".zip"): "unpack it and give the folder, or pack it for evaluate: "
-    f"{commands.PACK} reads tars as they are",
-    (".rec",): "give it to evaluate with --data-val",
+# Files that have images in them, by their extensions: what they are, and the way out.
+_NO_IMAGES = {
+    (
+        ".tar",
+        ".tar.gz",
+        ".tgz",
+        ".zip",
+    ): "an archive; unpack it and give the folder, or pack it for "
+    f"evaluate: {commands.PACK} reads tars as they are",
+    (".rec",): "a shard; give it to evaluate with --data-val",
 }
 
 
@@ -75,9 +80,9 @@ def find_images(paths: Sequence[str]) -> List[ImageFile]:
                 os.stat(path)
             except OSError as error:
                 raise file_error(path, error) from error
-            for endings, way_out in _SETS.items():
+            for endings, what in _NO_IMAGES.items():
                 if path.lower().endswith(endings):
-                    raise InputError(f"{path}: is a set of images and not one; {way_out}")
+                    raise InputError(f"{path}: is not an image but {what}")
             files.append(ImageFile(path, True))
     return files
 

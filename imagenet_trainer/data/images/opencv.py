@@ -86,7 +86,7 @@ def call(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
     try:
         return function(*arguments, **named)
     except cv2.error as error:
-        if getattr(error, "code", 0) == _NO_MEMORY:
-            raise MemoryError(error.err) from error
         reason = " ".join(str(getattr(error, "err", "") or error).split())
+        if getattr(error, "code", 0) == _NO_MEMORY:
+            raise MemoryError(reason) from error
         raise ValueError(f"OpenCV cannot process it ({reason[:200]})") from error
