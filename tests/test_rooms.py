@@ -133,7 +133,7 @@ def test_mxnet_is_one_engine_among_two():
         if "mx" in {alias.name for alias in node.names}
     }
     engine = {module for module in users if inside(module, "engines.mxnet")}
-    assert users - engine <= {"symbols.gluoncv_zoo", "symbols.user_file"}
+    assert users - engine == {"symbols.gluoncv_zoo"}
 
 
 def test_nothing_is_unpickled_and_no_shell_is_started():
