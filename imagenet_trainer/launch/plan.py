@@ -27,6 +27,7 @@ _RANK_VARIABLES = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RAN
 # The same for its number among those of its machine, and for how many these are.
 _LOCAL_VARIABLES = ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 _ON_HOST_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+_MOST_SLOTS = 65536  # as --num-workers
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -155,7 +156,7 @@ def read_hosts(path: str) -> List[Host]:
         if not text:
             continue
         match = re.fullmatch(r"(\w[\w.-]*(?:@[\w.-]+)?)(?::(\d+))?(?:\s+slots=(\d+))?", text)
-        if not match or int(match[3] or 1) == 0:
+        if not match or not 0 < int(match[3] or 1) <= _MOST_SLOTS:
             raise InputError(
                 f"--hostfile {path}: line {number}: {text!r} is not `host[:port] [slots=N]`"
             )

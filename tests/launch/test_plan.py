@@ -38,6 +38,7 @@ def test_a_host_file(tmp_path):
         ("node1\n-oProxyCommand=reboot\n", "line 2: '-oProxyCommand=reboot'"),
         ("node1; reboot\n", "line 1"),
         ("node1 slots=00\n", "line 1"),
+        ("node1 slots=99999999999\n", "line 1"),
         ("node1 node2\n", "line 1"),
         ("# nothing\n", "names no host"),
     ],
