@@ -1,5 +1,6 @@
 """Compares two networks on the same images: accuracy, significance, classes."""
 
+import hashlib
 import re
 import shlex
 from dataclasses import fields, replace
@@ -27,6 +28,7 @@ from imagenet_trainer.runs.trained import open_run
 PRINTED = 10
 """Better classes, and worse classes, that are printed."""
 
+_LONGEST = 40  # letters of flags in the name of a file
 Side = Tuple[Run, EpochResult]
 
 
@@ -217,7 +219,10 @@ def comparison_path(result: Dict[str, Any], run: Run, own_flags: str = "") -> Pa
     """
     a, b = result["a"], result["b"]
     other = [_as_name(b["prefix"])] if a["prefix"] != b["prefix"] else []
-    other += [f"{b['epoch']:04d}", _as_name(own_flags), a["set"]]
+    flags_ = _as_name(own_flags)
+    if len(flags_) > _LONGEST:
+        flags_ = f"{flags_[:_LONGEST]}-{hashlib.sha256(own_flags.encode()).hexdigest()[:6]}"
+    other += [f"{b['epoch']:04d}", flags_, a["set"]]
     return run.comparison_path(a["epoch"], "-".join(filter(None, other)))
 
 

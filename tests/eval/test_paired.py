@@ -82,6 +82,8 @@ def test_at_most_ten_classes_are_printed():
     # Views of the second network alone do not overwrite the comparison without them.
     named = comparison_path(result, Run("a/m"), "--crops 10 --flip")
     assert named == Path("a/comparison-0001-b_m-0002-crops_10_flip.json")
+    long = {comparison_path(result, Run("a/m"), f"--classes {300 * 'x'}{n}").name for n in (1, 2)}
+    assert len(long) == 2 and max(map(len, long)) < 100
 
 
 @pytest.mark.parametrize("other", [{"labels": [0, 1, 1]}, {"keys": np.array([0, 1, 5])}])
