@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from types import FrameType
 from typing import Any, Dict, Optional
 
@@ -12,7 +13,10 @@ def signal_name(number: int) -> str:
 
 
 class Interrupts:
-    """A context manager that records the first signal; a second one acts as without it."""
+    """A context manager that records the first signal; a second one acts as without it.
+
+    In another thread than the main one, which alone gets signals, it records none.
+    """
 
     def __init__(self) -> None:
         self.signal: Optional[int] = None
@@ -34,7 +38,8 @@ class Interrupts:
             os.write(2, b"\nStopping as soon as this step ends; Ctrl-C again stops at once\n")
 
     def __enter__(self) -> "Interrupts":
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        is_main = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ():
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
                 self._handlers[number] = signal.signal(number, self._record)
         return self

@@ -1,6 +1,7 @@
 import os
 import random
 import signal
+import threading
 
 import pytest
 from helpers.interrupting import count_events, fault_of, run_until
@@ -32,6 +33,19 @@ def test_a_signal_that_nohup_ignores_stays_ignored():
             assert not interrupts
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_another_thread_trains_without_signals():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with Interrupts() as interrupts:
+            seen.append((interrupts.signal, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(None, before)]
 
 
 def test_the_second_signal_acts():
