@@ -101,7 +101,7 @@ def _check_flags(settings: config.BenchmarkSettings, kind: Kind) -> None:
     """Raise InputError for a flag that differs from its default and that the kind does not take."""
     for field in fields(settings):
         is_taken = field.name in (*kind.arguments, "kind", "json")
-        if is_taken or getattr(settings, field.name) == field.default:
+        if is_taken or not flags.is_set(settings, field.name):
             continue
         owners = [name for name, one in KINDS.items() if field.name in one.arguments]
         owners += [f"{owner} --{flag}" for flag, (owner, one) in INSTEAD.items()
