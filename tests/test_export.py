@@ -280,6 +280,20 @@ def test_errors_are_one_line(run, tmp_path, monkeypatch, capsys):
     assert "pip install -e '.[export]'" in fails("--model-prefix", run.prefix, "--to", "onnx")
 
 
+def test_undefined_parameters_are_refused(run, tmp_path, capsys):
+    checkpoint = run.load(1)
+    checkpoint.aux["bn1_moving_var"][0] = np.inf
+    other = Run(str(tmp_path / "model"))
+    other.open_for_training()
+    other.write_symbol(run.read_symbol())
+    other.save(checkpoint, 1)
+    other.close()
+    fails = one_line_failure(export.main, "export", capsys)
+    line = fails("--model-prefix", other.prefix, "--to", "mxnet")
+    assert line.startswith(f"{other.params_path(1)}: bn1_moving_var") and "--epoch" in line
+    assert not (tmp_path / "export").exists()
+
+
 @needs_mxnet
 def test_missing_shards_of_the_calibration_are_found_before_anything_is_written(
     run, tmp_path, capsys

@@ -80,6 +80,17 @@ def test_a_file_of_another_network_is_refused(models):
         published.load("squeezenet1.1")
 
 
+def test_undefined_parameters_are_refused(models, tmp_path):
+    file = models / "resnet-18-0000.params"
+    arg, aux = write(file, "resnet-18", classes=7)
+    arg["fc1_bias"][3] = np.nan
+    file.write_bytes(params.dumps(params.join(arg, aux)))
+    prefix = str(tmp_path / "run" / "model")
+    with pytest.raises(InputError, match=r"resnet-18.*: fc1_bias"):
+        published.import_checkpoint(config.PublishedSettings(name="resnet-18", model_prefix=prefix))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", ["vgg16", "vgg-16", "vgg", "imagenet1k-vgg16"])
 def test_names_of_one_file(name):
     assert published.find(name) == ("imagenet1k-vgg16", CHECKPOINTS["imagenet1k-vgg16"])

@@ -15,6 +15,7 @@ from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.network import own_parameters, read_network
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import trained_run
+from imagenet_trainer.system.arrays import not_finite
 from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.files import make_folder, write_json
 
@@ -36,6 +37,12 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     symbol, checkpoint = read_network(run, settings.epoch, settings, log)
     epoch = checkpoint.progress.epoch
     arg, aux = own_parameters(symbol, run, checkpoint)
+    bad = not_finite({**arg, **aux})
+    if bad is not None:
+        raise InputError(
+            f"{run.params_path(epoch)}: {bad} has an infinite or undefined value; give another "
+            "--epoch"
+        )
     # Missing shards are an error before anything is written.
     if {"onnx", "int8"} & set(settings.to) or settings.data_val:
         open_images(settings.data_val, "val", run, checkpoint).shards.close()

@@ -36,7 +36,7 @@ from imagenet_trainer.runs.checkpoint import (
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.symbols import gluoncv_zoo
 from imagenet_trainer.symbols.families import GLUONCV, GLUONCV_RUN
-from imagenet_trainer.system.arrays import Arrays
+from imagenet_trainer.system.arrays import Arrays, not_finite
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ def import_checkpoint(settings: config.PublishedSettings) -> str:
     fetched = is_address(settings.file)
     file = fetch(settings.file, models_folder()) if fetched else settings.file
     published = load_file(file, settings.name) if file else load(settings.name)
+    bad = not_finite({**published.arg, **published.aux})
+    if bad is not None:
+        raise InputError(
+            f"{file or settings.name}: {bad} has an infinite or undefined value; get another copy"
+        )
     preprocessing = replace(published.preprocessing, **given_preprocessing(settings))
     EvalTransform(preprocessing.image_shape, preprocessing.val_resize)  # ArgumentError
     own_name = name_of(settings.file) if fetched else Path(file).stem

@@ -3,7 +3,7 @@
 import io
 import zipfile
 import zlib
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Optional
 
 import numpy as np
 
@@ -16,6 +16,11 @@ DAMAGED = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What NumPy raises for a damaged .npz, and looking for arrays in another file."""
+
+
+def not_finite(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
+    """The name of the first array with an infinite or undefined value."""
+    return next((name for name, value in arrays.items() if not np.isfinite(value).all()), None)
 
 
 def packed(arrays: Mapping[str, np.ndarray], compressed: bool = True) -> io.BytesIO:

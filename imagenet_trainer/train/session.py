@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-import numpy as np
-
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
@@ -34,6 +32,7 @@ from imagenet_trainer.runs.checkpoint import (
 )
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.arrays import not_finite
 from imagenet_trainer.system.files import write_json
 from imagenet_trainer.train.agreement import check_shared, check_workers_equal
 from imagenet_trainer.train.confusion_gif import ConfusionGif
@@ -308,10 +307,10 @@ def _load_into(
 
 def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
     """NonFiniteError if a parameter is infinite or undefined: such a checkpoint is useless."""
-    for name, value in arrays.items():
-        if not np.isfinite(value).all():
-            raise NonFiniteError(
-                f"{name} is not finite after update {progress.update}",
-                "the last checkpoint is kept; use a lower --lr or more --warmup-epochs, and "
-                "another --model-prefix",
-            )
+    name = not_finite(arrays)
+    if name is not None:
+        raise NonFiniteError(
+            f"{name} is not finite after update {progress.update}",
+            "the last checkpoint is kept; use a lower --lr or more --warmup-epochs, and "
+            "another --model-prefix",
+        )
