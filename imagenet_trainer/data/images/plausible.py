@@ -12,6 +12,7 @@ _JPEG, _END = b"\xff\xd8", b"\xff\xd9"
 _PNG = b"\x89PNG"
 _SCAN, _ADOBE = 0xDA, 0xEE
 _EOI = 0xD9  # ends the file
+_PART = 4096  # bytes
 # FF00, which is no marker, and markers that have no length: TEM, restart, SOI.
 _WITHOUT_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xD9)])
 # Of a segment: 0xFF, marker, length; of a frame also precision, height, width.
@@ -74,8 +75,13 @@ def jpeg_layout(view: memoryview, to_scan: bool = True) -> JpegLayout:
     last = len(view) - 10
     while at <= last:
         mark, marker, length, bits, high, wide = _SEGMENT.unpack_from(view, at)
-        if mark != 0xFF or marker == 0xFF:  # the second is padding
-            at, stray = at + 1, stray or mark != 0xFF
+        if mark != 0xFF:
+            # In parts: a damaged file may have megabytes of them.
+            gap = bytes(view[at : at + _PART]).find(b"\xff")
+            at, stray = at + (_PART if gap < 0 else gap), True
+            continue
+        if marker == 0xFF:  # padding
+            at += 1
             continue
         if marker == _SCAN:
             return found._replace(adobe=adobe, stray=stray, end=at)
