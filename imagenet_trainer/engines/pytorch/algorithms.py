@@ -38,7 +38,9 @@ def set_algorithms(devices: Devices) -> None:
         os.environ.setdefault(*_WORKSPACE)
     if devices.deterministic:
         os.environ.setdefault(*_WORKERS)
-    torch.use_deterministic_algorithms(devices.deterministic)
+    if devices.deterministic != torch.are_deterministic_algorithms_enabled():
+        # It imports PyTorch's compiler, which takes a second.
+        torch.use_deterministic_algorithms(devices.deterministic)
     # PyTorch would otherwise fill new arrays, which costs time; no operator here reads them before
     # they are written.
     torch.utils.deterministic.fill_uninitialized_memory = False

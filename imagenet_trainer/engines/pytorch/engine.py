@@ -103,7 +103,7 @@ class TorchEngine(StageTimer):
         self._network = self._networks[0]
         self._is_compiled = is_compiled(devices, self._device)
         self._parts = training.accumulate if training else 1
-        check_shapes(self._network, (self.batch_size // self._parts, 3, height, width))
+        check_shapes(self._network, (3, height, width))
         self._head, self._feed = Head(mean, std, self._device, bgr), Feed(self._device)
         self._inferences = [
             Inference(

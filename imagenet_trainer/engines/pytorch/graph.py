@@ -5,6 +5,7 @@ The symbol's nodes become a `torch.fx` graph, which is Python code with PyTorch'
 Parameters have MXNet's names. Nothing here depends on a particular network.
 """
 
+import contextlib
 import operator as python_operator
 import re
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from torch import fx
 from torch._subclasses import FakeTensorMode
 
+from imagenet_trainer.engines.memory import DeviceMemoryError, memory_errors
 from imagenet_trainer.engines.pytorch import modes
 from imagenet_trainer.engines.pytorch.arithmetic import added, detached
 from imagenet_trainer.engines.pytorch.image_shift import shifts_of_images, with_shift
@@ -274,7 +276,8 @@ class _Check(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         where = n.meta.get("symbol", n)
         try:
-            return super().run_node(n)
+            with memory_errors(1, "the CPU"):
+                return super().run_node(n)
         except UnsupportedError as error:
             raise _refusal(where, str(error)) from error
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -282,13 +285,19 @@ class _Check(fx.Interpreter):
             raise _refusal(where, f"PyTorch fails with: {why}") from error
 
 
-def check_shapes(network: TorchNetwork, data_shape: Tuple[int, ...]) -> None:
-    """Raise ArgumentError with the node that PyTorch cannot compute for images of this size."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        device = next(iter(network.arg.values())).device
+def check_shapes(network: TorchNetwork, image_shape: Tuple[int, int, int]) -> None:
+    """Raise ArgumentError with the node that PyTorch cannot compute for images of this size.
+
+    A GPU computes nothing. A CPU computes one image, as the imports of fake tensors take longer;
+    if there is no memory for it, the first batch will say so.
+    """
+    device = next(iter(network.arg.values())).device
+    is_cpu = device.type == "cpu"
+    fake = contextlib.nullcontext() if is_cpu else FakeTensorMode(allow_non_fake_inputs=True)
+    with fake, torch.no_grad(), contextlib.suppress(DeviceMemoryError):
         check = _Check(network.inference)
         check.extra_traceback = False  # it would add lines to the message
-        check.run(torch.empty(data_shape, device=device))
+        check.run(torch.zeros((1, *image_shape), device=device))
 
 
 def to_tensor(value: np.ndarray, parameter: torch.Tensor) -> None:

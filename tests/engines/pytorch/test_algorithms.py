@@ -13,7 +13,7 @@ from helpers.tiny_engine import assert_same, batches, everything, network, open_
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines import Devices
-from imagenet_trainer.engines.pytorch import workers
+from imagenet_trainer.engines.pytorch import graph, workers
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
 from imagenet_trainer.engines.pytorch.devices import autocast_type, is_compiled
 from imagenet_trainer.engines.pytorch.step import compiled
@@ -51,6 +51,13 @@ def test_without_it_cudnn_measures_and_chooses():
     open_one("torch", network())
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
+
+
+def test_a_cpu_starts_without_pytorchs_compiler(monkeypatch):
+    """Both import it, which takes a second."""
+    monkeypatch.setattr(graph, "FakeTensorMode", None)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", None)
+    train(open_one("torch", network()), batches(1))
 
 
 def test_cublas_may_have_to_repeat_later_in_the_process():

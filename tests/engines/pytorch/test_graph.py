@@ -147,7 +147,7 @@ def test_equal_maxima_give_the_gradient_to_the_same_element():
 def test_what_pytorch_computes_differently_is_refused(symbol, why):
     network, _ = graph_of(S.FullyConnected(symbol, num_hidden=2), (1, 1, 5, 5))
     with pytest.raises(InputError) as caught:
-        torch_graph.check_shapes(network, (1, 1, 5, 5))
+        torch_graph.check_shapes(network, (1, 5, 5))
     assert re.fullmatch(f"engine torch: it: {why}; use mxnet", str(caught.value))
 
 
