@@ -245,6 +245,8 @@ static int read_size(const Py_buffer *data, unsigned size[2])
         }
         if ((marker >= 0xC0 && marker <= 0xCF && marker != 0xC4) || marker == 0xDA)
             return 0;
+        if (marker <= 0x01 || (marker >= 0xD0 && marker <= JPEG_EOI)) /* without a length */
+            return 0;
         at += 2 + length < (size_t)(end - at) ? 2 + length : (size_t)(end - at);
     }
     return 0;
