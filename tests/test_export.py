@@ -271,6 +271,8 @@ def test_errors_are_one_line(run, tmp_path, monkeypatch, capsys):
     fails = one_line_failure(export.main, "export", capsys)
     words = ("--model-prefix", run.prefix, "--preprocessing", "1")
     assert "--to onnx,mxnet,int8" in fails(*words, "--to", "mxnet,int8")
+    words = ("--model-prefix", run.prefix, "--calibration", "naive")
+    assert "--to int8,onnx" in fails(*words)
     assert "no such checkpoint" in fails("--model-prefix", run.prefix, "--epoch", "7")
     words = ["--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net")]
     for forms in ("onnx,mxnet", "mxnet,torch"):

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Dict
 
 from imagenet_trainer import config
+from imagenet_trainer.config.flags import flag_with_value, is_set
 from imagenet_trainer.convert import onnx_file, torch_forms
 from imagenet_trainer.convert.card import describe
 from imagenet_trainer.convert.forms import check_int8, hashes_of, to_int8, to_onnx, write_pair
@@ -19,17 +20,24 @@ from imagenet_trainer.system.arrays import not_finite
 from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.files import make_folder, write_json
 
+# Flags without an effect on other formats than these.
+_ONLY_FOR = {
+    "preprocessing": ("onnx",),
+    "check_pictures": ("onnx", "torch"),
+    "data_train": ("int8",),
+    "calibration": ("int8",),
+    "calibration_pictures": ("int8",),
+    "batch_size": ("int8",),
+    "data_nthreads": ("int8",),
+}
+
 
 def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     """Write the requested forms; return the card, which is written as PREFIX-0012.json."""
     use_cache(settings.cache_dir, settings.cache_size)
+    _check_flags(settings)
     if "onnx" in settings.to:
         onnx_file.check_libraries()
-    elif settings.preprocessing:
-        raise InputError(
-            f"--preprocessing 1: only ONNX files contain preprocessing; use --to "
-            f"{','.join(('onnx', *settings.to))}, or omit it"
-        )
     if "int8" in settings.to:
         check_int8()
     run = trained_run(settings.model_prefix)
@@ -74,6 +82,16 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     write_json(f"{prefix}-{epoch:04d}.json", card)
     print(f"{prefix}-{epoch:04d}.json: the card: classes, preprocessing, scores")
     return card
+
+
+def _check_flags(settings: config.ExportSettings) -> None:
+    """InputError for a flag that has no effect on the requested formats."""
+    for name, formats in _ONLY_FOR.items():
+        if is_set(settings, name) and not {*formats} & {*settings.to}:
+            raise InputError(
+                f"{flag_with_value(settings, name)}: has an effect on {' and '.join(formats)} "
+                f"only; use --to {','.join((formats[0], *settings.to))}, or omit it"
+            )
 
 
 def prefix_of(output: str, run: Run) -> str:

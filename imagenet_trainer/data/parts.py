@@ -23,7 +23,7 @@ from imagenet_trainer.errors import InputError
 
 _PARTS = (1 << 31) + 1  # the first block of draws; `order.subset` has the one before
 _NAME = re.compile(
-    r"(?P<path>[^#]+)#(?=.)(?:fold=(?P<fold>\d{1,4})of(?P<folds>\d{1,4}))?"
+    r"(?P<path>.+)#(?=.)(?:fold=(?P<fold>\d{1,4})of(?P<folds>\d{1,4}))?"
     r"\+?(?:minival=(?P<minival>\d+(?:\.\d+)?(?:e-\d+)?))?\+?(?:seed=(?P<seed>\d{1,19}))?"
 )
 

@@ -42,8 +42,8 @@ def test_parts_depend_on_the_seed_and_on_nothing_else():
 
 def test_names_of_parts(tmp_path):
     for parts in (Parts(0, 5, 2), Parts(7, 5, 2), Parts(7, 10, 10, 0.01), Parts(minival=500)):
-        name = parts.name("a/b.rec", minival=bool(parts.minival))
-        assert split_name(name) == ("a/b.rec", parts)
+        name = parts.name("a#/b.rec", minival=bool(parts.minival))
+        assert split_name(name) == ("a#/b.rec", parts)
     for plain in ("a.rec", "a.rec#", "a#b.rec", "a.rec#fold=2", "a.rec#seed=1"):
         assert split_name(plain) == (plain, Parts())
     existing = tmp_path / "a.rec#fold=1of2"
