@@ -18,7 +18,7 @@ import pytest
 from conftest import run
 
 from imagenet_trainer import symbols
-from imagenet_trainer.graph import Symbol
+from imagenet_trainer.graph import Symbol, load_json
 from imagenet_trainer.symbols.families import FAMILIES
 
 FACTS = json.loads(pathlib.Path(__file__).with_name("networks.json").read_text())
@@ -64,6 +64,8 @@ def test_graphs_at_the_published_size(case):
     symbol, shape = built(case)
     assert isinstance(symbol, Symbol)
     assert facts_of(symbol, shape) == FACTS[case]
+    text = symbol.tojson()
+    assert load_json(text).tojson() == text
 
 
 @pytest.mark.parametrize(
