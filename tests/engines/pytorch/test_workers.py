@@ -38,7 +38,8 @@ def two_workers(folder, mode, restarts=0):
     path = f"{ROOT}:{ROOT / 'tests'}"
     env = {"PYTHONPATH": path, "TMPDIR": str(folder)}
     result = run("-c", START, restarts, folder, mode, env=env, check=None)
-    assert not [*folder.glob("torch*/"), *folder.glob("tmp*/")]
+    left = {one.name for one in (*folder.glob("torch*/"), *folder.glob("tmp*/"))}
+    assert {name.partition("_")[0] for name in left} <= {"torchinductor"}  # PyTorch's own cache
     return result
 
 
