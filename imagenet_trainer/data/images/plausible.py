@@ -87,16 +87,16 @@ def jpeg_layout(view: memoryview, to_scan: bool = True) -> JpegLayout:
             return found._replace(adobe=adobe, stray=stray, end=at)
         if marker == _EOI:
             break
-        body = view[at + 4 : at + 2 + length]
         if marker in _FRAMES:
             # Three bytes for each component: identifier, factors, table.
-            parts = bytes(body[6:])[: 3 * view[at + 9]]
+            parts = bytes(view[at + 10 : at + 2 + length])[: 3 * view[at + 9]]
             blocks, mcu = _blocks((wide, high), parts[1::3])
             found = JpegLayout(marker, (wide, high), bits, parts[0::3], blocks, mcu)
             if not to_scan:
                 return found._replace(end=at)
-        elif marker == _ADOBE and body[:5] == b"Adobe" and len(body) >= 12:
-            adobe = body[11]
+        elif marker == _ADOBE:
+            body = view[at + 4 : at + 2 + length]
+            adobe = body[11] if len(body) >= 12 and body[:5] == b"Adobe" else adobe
         at += 2 if marker in _WITHOUT_LENGTH else 2 + length
     return found
 
