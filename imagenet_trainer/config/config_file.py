@@ -1,6 +1,6 @@
 """Files of flags: `--config run.yaml`, or the config.json of a run."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 
 from imagenet_trainer.config.flags import field_of
 from imagenet_trainer.errors import InputError
@@ -52,7 +52,8 @@ def _parsed_file(path: str) -> Any:
     try:
         loader = yaml.SafeLoader(text)  # JSON is YAML
         root = loader.get_single_node()
-        _check_keys(root, path)
+        if isinstance(root, yaml.MappingNode):
+            _check_keys([key for key, _ in root.value], path)
         return loader.construct_document(root) if root else None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
@@ -60,12 +61,10 @@ def _parsed_file(path: str) -> Any:
         raise InputError(f"{_FLAG} {path}{line}: is neither YAML nor JSON") from error
 
 
-def _check_keys(root: Any, path: str) -> None:
+def _check_keys(keys: Sequence[Any], path: str) -> None:
     """Raise InputError for a flag with two lines, of which YAML would silently take the last."""
-    import yaml
-
     seen = set()
-    for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
+    for key in keys:
         name = field_of(str(key.value))
         if name in seen:
             where = f"{_FLAG} {path}, line {key.start_mark.line + 1}"
