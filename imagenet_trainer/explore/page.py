@@ -162,7 +162,7 @@ def _thumbnail(source: ImageSource, survey: Survey, number: int) -> figures.Thum
 def _read_small(source: ImageSource, number: int) -> Optional[np.ndarray]:
     """An image reduced for the sheet, uint8 (height, width, 3); None if it cannot be decoded."""
     try:
-        image = Image.fromarray(source.pixels(number))
+        image = Image.fromarray(source.pixels(source.read(number)))
     except ValueError:
         return None
     image.thumbnail((_SIDE, _SIDE))

@@ -67,7 +67,8 @@ def _row(
     epochs: np.ndarray,
 ) -> List[np.ndarray]:  # fmt: skip
     """An image as evaluation sees it, and as training sees it in each epoch; ValueError if none."""
-    data, image = source.read(number), source.pixels(number)
+    data = source.read(number)
+    image = source.pixels(data)
     row = [np.empty((*train.size, 3), np.uint8) for _ in range(1 + len(epochs))]
     evaluation.apply(image, None, 0, row[0])
     drawn = train.draw(np.full(len(epochs), number), epochs)

@@ -108,9 +108,10 @@ class Files:
         """The encoded image."""
         return self._root.read(self.paths[number])
 
-    def pixels(self, number: int) -> np.ndarray:
-        """The image as training sees it once it is packed, uint8 RGB (height, width, 3)."""
-        return call(cv2.cvtColor, decode_file(self.read(number)), cv2.COLOR_BGR2RGB)
+    @staticmethod
+    def pixels(data: bytes) -> np.ndarray:
+        """What `read` returned as training sees it once packed, uint8 RGB (height, width, 3)."""
+        return call(cv2.cvtColor, decode_file(data), cv2.COLOR_BGR2RGB)
 
 
 def _open_folder(root: str) -> Files:
@@ -213,9 +214,10 @@ class Packed:
         except RecordError as error:
             raise ValueError(error.reason) from error
 
-    def pixels(self, number: int) -> np.ndarray:
-        """The image as training sees it, uint8 RGB (height, width, 3)."""
-        return decode(self.read(number))
+    @staticmethod
+    def pixels(data: bytes) -> np.ndarray:
+        """What `read` returned as training sees it, uint8 RGB (height, width, 3)."""
+        return decode(data)
 
 
 ImageSource = Union[Files, Packed]

@@ -110,7 +110,7 @@ def measure_channels(
         results = []
         for number in numbers[part.start : part.stop].tolist():
             try:
-                results.append((number, histogram(source.pixels(number)), ""))
+                results.append((number, histogram(source.pixels(source.read(number))), ""))
             except ValueError as error:
                 results.append((number, np.zeros(0), str(error)))
         return results
